@@ -1,0 +1,95 @@
+using PitrPS.Hosts;
+
+namespace PitrPS.Planning;
+
+/// <summary>What systemd says of a transient unit.</summary>
+/// <param name="ActiveState">active, activating, deactivating, inactive or failed.</param>
+/// <param name="SubState">running, exited, dead and so on.</param>
+/// <param name="Result">success, exit-code, signal and so on.</param>
+/// <param name="ExitStatus">Of the main process, once it has ended.</param>
+internal sealed record UnitState(string ActiveState, string SubState, string Result, int ExitStatus)
+{
+    /// <summary>The unit is not known: never started, collected, or lost in a reboot.</summary>
+    public bool IsAbsent => ActiveState == "inactive" && SubState == "dead";
+
+    public bool IsRunning => ActiveState is "activating" or "reloading" or "deactivating" || (ActiveState == "active" && SubState != "exited");
+
+    public bool HasSucceeded => ActiveState == "active" && SubState == "exited" && Result == "success";
+
+    public bool HasFailed => !IsAbsent && !IsRunning && !HasSucceeded;
+}
+
+/// <summary>
+/// A long piece of work on a host, as a transient systemd unit: it goes on when the client or the link is lost, the next run attaches to it,
+/// and Ctrl+C stops it. What it printed is in a root-only file beside the journal.
+/// </summary>
+internal sealed class RemoteUnit(PgHost host, string name)
+{
+    public string Name { get; } = name;
+
+    public string OutputFile => $"{HostPaths.Units}/{Name}.out";
+
+    // The output file is opened as root before the user is changed, so that it can lie where only root may look.
+    private const string Wrapper = """exec >>"$1" 2>&1 </dev/null; shift; exec "$@" """;
+
+    /// <summary>Starts the work. Properties are systemd's, for example Conflicts=postgresql@15-main.service.</summary>
+    public Task StartAsync(RemoteCommand work, IReadOnlyList<string> properties, CancellationToken cancel)
+    {
+        string[] asUser = work.User is null or "root" ? [] : ["runuser", "-u", work.User, "--"];
+        return host.RunCheckedAsync(RemoteCommand.Shell(
+            """
+            umask 077; mkdir -p "$1" && : > "$1/$2.out" || exit 70
+            systemctl reset-failed "$2.service" 2>/dev/null
+            name=$2; shift 2
+            exec systemd-run --quiet --unit="$name" --property=RemainAfterExit=yes "$@"
+            """,
+            [HostPaths.Units, Name, .. properties.Select(p => "--property=" + p), .. work.Environment.Select(e => $"--setenv={e.Key}={e.Value}"), "--",
+             "/bin/sh", "-c", Wrapper, "sh", OutputFile, .. asUser, .. work.Arguments]).AsRoot(), cancel);
+    }
+
+    /// <summary>
+    /// Asks until the unit has ended, telling <paramref name="look"/> each time. A cancel stops the unit on the host;
+    /// a client that is killed does not, and the next run finds it by its name.
+    /// </summary>
+    public async Task<UnitState> WaitAsync(Func<UnitState, Task> look, TimeSpan interval, CancellationToken cancel)
+    {
+        try
+        {
+            while (true)
+            {
+                var state = await StateAsync(cancel).ConfigureAwait(false);
+                await look(state).ConfigureAwait(false);
+                if (!state.IsRunning)
+                {
+                    return state;
+                }
+
+                await Task.Delay(interval, cancel).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException) when (cancel.IsCancellationRequested)
+        {
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(1.5));
+            await host.Remote.RunAsync(RemoteCommand.Of("systemctl", "stop", "--no-block", Name + ".service").AsRoot(), limit.Token).ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Stops the unit if it runs and forgets it and its output.</summary>
+    public Task ForgetAsync(CancellationToken cancel) => host.RunCheckedAsync(RemoteCommand.Shell(
+        """
+        systemctl stop "$2.service" 2>/dev/null
+        systemctl reset-failed "$2.service" 2>/dev/null
+        rm -f -- "$1/$2.out"
+        """, HostPaths.Units, Name).AsRoot(), cancel);
+
+    public async Task<UnitState> StateAsync(CancellationToken cancel)
+    {
+        var shown = await host.RunCheckedAsync(
+            RemoteCommand.Of("systemctl", "show", Name + ".service", "-p", "ActiveState", "-p", "SubState", "-p", "Result", "-p", "ExecMainStatus").AsRoot(), cancel).ConfigureAwait(false);
+        var values = shown.Lines.Select(l => l.Split('=', 2)).Where(p => p.Length == 2).ToDictionary(p => p[0], p => p[1]);
+        return new UnitState(values["ActiveState"], values["SubState"], values["Result"], int.TryParse(values.GetValueOrDefault("ExecMainStatus"), out var code) ? code : 0);
+    }
+
+    public Task<string?> OutputAsync(CancellationToken cancel) => host.ReadTextAsync(OutputFile, cancel);
+}

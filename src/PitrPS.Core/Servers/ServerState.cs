@@ -1,0 +1,51 @@
+using System.Text.Json;
+using PitrPS.Hosts;
+using PitrPS.Planning;
+
+namespace PitrPS.Servers;
+
+/// <summary>
+/// What PitrPS remembers of a server, in one root-only file on the server's own host, so that a new session knows all that the one which set it up knew.
+/// A server that others set up has none; then everything is discovered.
+/// </summary>
+internal sealed record ServerState
+{
+    public const int CurrentFormat = 1;
+
+    private static readonly JsonSerializerOptions Json = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
+
+    public int Format { get; init; } = CurrentFormat;
+
+    public string? ArchiveDirectory { get; init; }
+
+    public string? ArchiveMountPoint { get; init; }
+
+    public int? HeartbeatSeconds { get; init; }
+
+    public PrimaryLink? Primary { get; init; }
+
+    /// <summary>Milliseconds, as recovery_min_apply_delay has it; the delay to go back to while frozen.</summary>
+    public long? DelayMilliseconds { get; init; }
+
+    public DateTimeOffset? FrozenAt { get; init; }
+
+    public static string PathOf(string serverName) => $"{HostPaths.Servers}/{HostPaths.FileName(serverName)}.json";
+
+    public static ServerState Parse(string text) => JsonSerializer.Deserialize<ServerState>(text, Json) ?? new ServerState();
+
+    public string Render() => JsonSerializer.Serialize(this, Json) + "\n";
+
+    public static async Task<ServerState> ReadAsync(PgHost host, string serverName, CancellationToken cancel) =>
+        await host.ReadTextAsync(PathOf(serverName), cancel).ConfigureAwait(false) is { } text ? Parse(text) : new ServerState();
+
+    /// <summary>Reads, changes and writes it back; only called under the operation's lock.</summary>
+    public static async Task UpdateAsync(PgHost host, string serverName, Func<ServerState, ServerState> change, CancellationToken cancel)
+    {
+        var was = await ReadAsync(host, serverName, cancel).ConfigureAwait(false);
+        var will = change(was);
+        if (will != was)
+        {
+            await host.Remote.WriteFileAsync(RemoteFile.Text(PathOf(serverName), will.Render(), 0x180 /* 0600 */), cancel).ConfigureAwait(false);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+using System.Collections.Concurrent;
+using System.Management.Automation;
+using System.Reflection;
+using PitrPS.Planning;
+
+namespace PitrPS.Commands;
+
+/// <summary>
+/// What all cmdlets share: work runs off the pipeline thread, what it says is written on the pipeline thread, Ctrl+C gives up within 2 s,
+/// errors become records with an id and a next step, and a plan is asked about once.
+/// </summary>
+public abstract class PitrCmdlet : PSCmdlet, IDisposable
+{
+    // What a cancelled task gets to close its connections and write its journal before it is given up.
+    private static readonly TimeSpan Grace = TimeSpan.FromSeconds(1.5);
+
+    private readonly CancellationTokenSource _stop = new();
+
+    /// <inheritdoc/>
+    protected override void StopProcessing() => _stop.Cancel();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        // Not disposed: work that was given up may still look at the token.
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>True under -WhatIf, given or inherited.</summary>
+    private protected bool IsWhatIf =>
+        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var bound)
+            ? LanguagePrimitives.IsTrue(bound)
+            : LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference", false));
+
+    /// <summary>Runs the action; a <see cref="PitrException"/> becomes an error record, and the next item goes on.</summary>
+    /// <returns>False when it failed.</returns>
+    private protected bool Attempt(Action action, object? target = null)
+    {
+        try
+        {
+            action();
+            return true;
+        }
+        catch (PitrException e)
+        {
+            WriteError(Record(e, target));
+            return false;
+        }
+    }
+
+    /// <summary>Runs asynchronous work and drains what it says on the pipeline thread.</summary>
+    private protected T Await<T>(Func<CmdletFeedback, CancellationToken, Task<T>> work)
+    {
+        var feedback = new CmdletFeedback();
+        var task = Task.Run(() => work(feedback, _stop.Token));
+        task.ContinueWith(_ => feedback.Close(), TaskScheduler.Default);
+        try
+        {
+            foreach (var write in feedback.Drain(_stop.Token))
+            {
+                write(this);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            WaitQuietly(task, Grace);
+            throw new PipelineStoppedException();
+        }
+        catch (PipelineStoppedException)
+        {
+            _stop.Cancel();
+            WaitQuietly(task, Grace);
+            throw;
+        }
+
+        try
+        {
+            return task.GetAwaiter().GetResult();
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            throw new PipelineStoppedException();
+        }
+    }
+
+    /// <summary>Runs asynchronous work that has no result.</summary>
+    private protected void Await(Func<CmdletFeedback, CancellationToken, Task> work) =>
+        Await(async (feedback, cancel) =>
+        {
+            await work(feedback, cancel).ConfigureAwait(false);
+            return true;
+        });
+
+    /// <summary>
+    /// The way of every cmdlet that changes something: build the plan (which refuses bad input before anything has changed), ask once, run it, emit the result.
+    /// Under -WhatIf the plan is printed and the result is emitted as it would be.
+    /// </summary>
+    private protected T? Carry<T>(Func<IFeedback, CancellationToken, Task<Planned<T>>> build)
+        where T : class
+    {
+        var planned = Await(build);
+        var runner = new Func<IFeedback, PlanRunner>(feedback => new PlanRunner(feedback, PlanRunner.ThisClient));
+        var prompts = WouldPrompt();
+        if (IsWhatIf || prompts)
+        {
+            var preview = Await((feedback, cancel) => runner(feedback).PreviewAsync(planned.Plan, cancel));
+            if (IsWhatIf)
+            {
+                ShouldProcess(preview.Render(), preview.Render(), planned.Plan.Title);
+                return planned.AsPlanned();
+            }
+
+            if (!preview.NothingToDo)
+            {
+                RefuseToAskNobody(planned.Plan);
+                if (!ShouldProcess(preview.Render(), preview.Render() + Environment.NewLine + "Go on?", planned.Plan.Title))
+                {
+                    return null;
+                }
+            }
+        }
+        else if (!ShouldProcess(planned.Plan.Subject, planned.Plan.Operation))
+        {
+            return null;
+        }
+
+        var outcome = Await((feedback, cancel) => runner(feedback).RunAsync(planned.Plan, cancel));
+        if (outcome.Changed == 0)
+        {
+            WriteInformation(new HostInformationMessage { Message = $"{planned.Plan.Title}: nothing to do, everything is as it should be." }, ["PSHOST"]);
+        }
+
+        return Await((_, cancel) => planned.Result(cancel));
+    }
+
+    /// <summary>As <see cref="Carry{T}"/>, and writes what comes out; an error is written instead.</summary>
+    private protected void CarryAndWrite<T>(Func<IFeedback, CancellationToken, Task<Planned<T>>> build, object? target = null)
+        where T : class =>
+        Attempt(() =>
+        {
+            if (Carry(build) is { } result)
+            {
+                WriteObject(result);
+            }
+        }, target);
+
+    /// <summary>The record of an error, with its id, category, target and next step.</summary>
+    internal static ErrorRecord Record(PitrException e, object? target = null) =>
+        new(e, e.Id, Enum.Parse<ErrorCategory>(e.Kind.ToString()), e.Target ?? target)
+        {
+            ErrorDetails = new ErrorDetails(e.Message) { RecommendedAction = e.NextStep },
+        };
+
+    // PowerShell asks when the impact reaches the preference, or -Confirm was given; it has no way to say so beforehand.
+    private bool WouldPrompt()
+    {
+        if (IsWhatIf)
+        {
+            return false;
+        }
+
+        if (MyInvocation.BoundParameters.TryGetValue("Confirm", out var confirm))
+        {
+            return LanguagePrimitives.IsTrue(confirm);
+        }
+
+        var impact = GetType().GetCustomAttribute<CmdletAttribute>()!.ConfirmImpact;
+        var preference = LanguagePrimitives.ConvertTo<ConfirmImpact>(GetVariableValue("ConfirmPreference", ConfirmImpact.High));
+        return preference != ConfirmImpact.None && impact >= preference;
+    }
+
+    private void RefuseToAskNobody(Plan plan)
+    {
+        if (Host?.UI is null || Host.UI.RawUI is null || Console.IsInputRedirected || IsNonInteractive())
+        {
+            throw new PitrException("PitrPS.ConfirmationRequired", ErrorKind.InvalidOperation,
+                $"{plan.Title} has to be confirmed, and there is nobody to ask.",
+                "Look at the plan with -WhatIf, then run it with -Confirm:$false.", plan.Home);
+        }
+    }
+
+    private static bool IsNonInteractive() =>
+        Environment.GetCommandLineArgs().Skip(1).Any(a => a.Length > 3 && "-noninteractive".StartsWith(a.ToLowerInvariant().Replace("--", "-", StringComparison.Ordinal), StringComparison.Ordinal));
+
+    private static void WaitQuietly(Task task, TimeSpan time)
+    {
+        try
+        {
+            task.Wait(time);
+        }
+        catch (AggregateException)
+        {
+            // Whatever it says now, the user has already stopped it.
+        }
+    }
+}
+
+/// <summary>What running work says, kept until the pipeline thread writes it.</summary>
+internal sealed class CmdletFeedback : IFeedback
+{
+    private readonly BlockingCollection<Action<Cmdlet>> _queue = [];
+
+    public void Verbose(string text) => Add(c => c.WriteVerbose(text));
+
+    public void Warning(string text) => Add(c => c.WriteWarning(text));
+
+    public void Progress(ProgressNote note) => Add(c => c.WriteProgress(ProgressRecords.From(note)));
+
+    /// <summary>Emits an object before the work has ended.</summary>
+    public void Emit(object item) => Add(c => c.WriteObject(item));
+
+    /// <summary>Writes an error about one item; the work goes on.</summary>
+    public void Error(PitrException error, object? target = null) => Add(c => c.WriteError(PitrCmdlet.Record(error, target)));
+
+    internal IEnumerable<Action<Cmdlet>> Drain(CancellationToken cancel) => _queue.GetConsumingEnumerable(cancel);
+
+    internal void Close() => _queue.CompleteAdding();
+
+    private void Add(Action<Cmdlet> write)
+    {
+        try
+        {
+            _queue.Add(write);
+        }
+        catch (InvalidOperationException)
+        {
+            // Work that was given up after Ctrl+C has nobody left to tell.
+        }
+    }
+}
+
+/// <summary>Progress as PowerShell draws it.</summary>
+internal static class ProgressRecords
+{
+    public static ProgressRecord From(ProgressNote note)
+    {
+        var record = new ProgressRecord(note.Activity.GetHashCode(StringComparison.Ordinal) & 0x7FFFFFFF, note.Activity, note.Status.Length > 0 ? note.Status : " ");
+        if (note.Completed)
+        {
+            record.RecordType = ProgressRecordType.Completed;
+        }
+
+        if (note.Total is > 0)
+        {
+            record.PercentComplete = (int)Math.Clamp(note.Done * 100 / note.Total.Value, 0, 100);
+        }
+
+        if (note.TimeLeft is { } left)
+        {
+            record.SecondsRemaining = (int)left.TotalSeconds;
+        }
+
+        return record;
+    }
+}
