@@ -1,0 +1,6 @@
+# The cmdlets live in a load context of their own (src/PitrPS.Loader).
+$loader = [Reflection.Assembly]::LoadFrom([IO.Path]::Combine($PSScriptRoot, 'bin', 'PitrPS.Loader.dll'))
+$inner = Import-Module -Assembly $loader.GetType('PitrPS.Loader.ModuleLoadContext').GetProperty('CmdletAssembly').GetValue($null) -PassThru
+
+# Left behind, the inner module would be found loaded by the next Import-Module -Force, and that would export nothing.
+$ExecutionContext.SessionState.Module.OnRemove = { Remove-Module -ModuleInfo $inner }.GetNewClosure()
