@@ -1,0 +1,287 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+using PitrPS.Archive;
+using PitrPS.Hosts;
+using PitrPS.Servers;
+
+namespace PitrPS.Incidents;
+
+/// <summary>Where a segment lies.</summary>
+internal enum WalPlace
+{
+    PgWal,
+    Archive,
+}
+
+/// <summary>A segment file of a range and where it is read from.</summary>
+/// <param name="Segment">The file's own timeline and number.</param>
+/// <param name="Place">pg_wal or the archive.</param>
+/// <param name="Path">The file on the standby's host.</param>
+internal sealed record WalPiece(WalSegment Segment, WalPlace Place, string Path);
+
+/// <summary>
+/// The WAL that a standby has on its own host, from its redo position on: which segments there are, where each is read from (pg_wal first, the archive only for the rest),
+/// what is missing, and along which timelines it runs. Made by <see cref="ReadAsync"/>; nothing in it has been read but names, sizes and the pages at pg_wal's end.
+/// Whether the records can be read is asked of <see cref="WalScan"/>.
+/// </summary>
+internal sealed partial class WalRange
+{
+    private readonly IReadOnlyList<WalPiece> _pieces;
+
+    private WalRange(PgServer server, StandbyPosition position, Lsn to, bool endIsKnown, TimelineHistory history, IReadOnlyList<WalPiece> pieces, IReadOnlyList<WalSegment> missing)
+    {
+        Server = server;
+        Position = position;
+        From = position.Redo;
+        To = to;
+        EndIsKnown = endIsKnown;
+        History = history;
+        _pieces = pieces;
+        Missing = missing;
+    }
+
+    public PgServer Server { get; }
+
+    public StandbyPosition Position { get; }
+
+    /// <summary>The redo position of the latest restartpoint, where every restart and every recovery begins.</summary>
+    public Lsn From { get; }
+
+    /// <summary>The end: what was received, or the end of the last segment that is there.</summary>
+    public Lsn To { get; }
+
+    /// <summary>True when <see cref="To"/> is what the receiver has written; false when the last segment may hold less than its size.</summary>
+    public bool EndIsKnown { get; }
+
+    /// <summary>The timeline that replay will follow, with its ancestry.</summary>
+    public TimelineHistory History { get; }
+
+    /// <summary>The segments of the range that are there, in order.</summary>
+    public IReadOnlyList<WalPiece> Pieces => _pieces;
+
+    /// <summary>The segments between <see cref="From"/> and <see cref="To"/> that are neither in pg_wal nor in the archive.</summary>
+    public IReadOnlyList<WalSegment> Missing { get; }
+
+    /// <summary>The directory that was looked into for what pg_wal lacks; null when none is known.</summary>
+    public string? ArchiveDirectory { get; private init; }
+
+    /// <summary>Why the archive could not be looked into; null when it could, or was not needed.</summary>
+    public string? ArchiveProblem { get; private init; }
+
+    /// <summary>Up to where the range is without a gap.</summary>
+    public Lsn ContinuousTo => Missing.Count == 0 ? To : Missing[0].Start > From ? Missing[0].Start : From;
+
+    /// <summary>Bytes of WAL from the redo position to <paramref name="lsn"/>.</summary>
+    public long BytesTo(Lsn lsn) => lsn > From ? lsn - From : 0;
+
+    /// <summary>Whether every segment up to this position is there, in pg_wal and archive together. That its records can be read: <see cref="WalScan.FirstBreakAsync"/>.</summary>
+    public bool IsCompleteTo(Lsn lsn) => lsn <= To && !MissingBefore(lsn).Any();
+
+    /// <summary>The segments needed for everything before this position that are nowhere.</summary>
+    public IEnumerable<WalSegment> MissingBefore(Lsn lsn) => Missing.Where(s => s.Start < lsn);
+
+    /// <summary>The segments needed for everything before this position that pg_wal does not have and the archive does.</summary>
+    public IEnumerable<WalPiece> FromArchiveBefore(Lsn lsn) => _pieces.Where(p => p.Place == WalPlace.Archive && p.Segment.Start < lsn);
+
+    /// <summary>The timeline of the record that starts here.</summary>
+    public uint TimelineAt(Lsn lsn) => History.TimelineAt(lsn);
+
+    /// <summary>The segment file that holds this position; null when it is missing or outside of the range.</summary>
+    public WalPiece? PieceAt(Lsn lsn) => _pieces.FirstOrDefault(p => p.Segment.Start <= lsn && lsn < p.Segment.End);
+
+    /// <summary>Looks at pg_wal, and into the archive when pg_wal is not enough.</summary>
+    public static async Task<WalRange> ReadAsync(PgServer server, StandbyPosition position, IFeedback feedback, CancellationToken cancel)
+    {
+        var size = server.WalSegmentSize;
+        var known = position.Received is { } received && position.StreamingTimeline is not null && received > position.Redo ? received : (Lsn?)null;
+        var pgWal = await ListAsync(server, server.DataDirectory + "/pg_wal", isPgWal: true, TimeSpan.FromMinutes(2), cancel).ConfigureAwait(false);
+        var archiveDirectory = server.ArchiveMountPoint ?? DirectoryOf(position.RestoreCommand);
+        var archive = WalListing.Empty;
+        string? problem = null;
+        if (archiveDirectory is not null && !IsEnough(pgWal, position, known, size))
+        {
+            try
+            {
+                archive = await ListAsync(server, archiveDirectory, isPgWal: false, TimeSpan.FromSeconds(60), cancel).ConfigureAwait(false);
+            }
+            catch (PitrException e) when (e.Id is "PitrPS.RemoteCommandFailed" or "PitrPS.CommandTimeout")
+            {
+                problem = e.Message;
+                feedback.Warning($"The archive under {archiveDirectory} on {server.Host.Name} cannot be read, so only pg_wal is looked at: {e.Message}");
+            }
+        }
+
+        return Of(server, position, pgWal, archive, archiveDirectory, problem);
+    }
+
+    /// <summary>The directory of a restore_command such as <c>cp /mnt/archive/%f %p</c>; null where none can be told.</summary>
+    internal static string? DirectoryOf(string restoreCommand) =>
+        RestoreSource().Match(restoreCommand) is { Success: true } match ? match.Groups["dir"].Value : null;
+
+    [GeneratedRegex("""(?<quote>["']?)(?<dir>/[^\s"'%;|&<>$`]*)/\k<quote>?%f""")]
+    private static partial Regex RestoreSource();
+
+    internal static WalRange Of(PgServer server, StandbyPosition position, WalListing pgWal, WalListing archive, string? archiveDirectory = null, string? archiveProblem = null)
+    {
+        var size = server.WalSegmentSize;
+        var known = position.Received is { } received && position.StreamingTimeline is not null && received > position.Redo ? received : (Lsn?)null;
+        var history = Follow(position, pgWal, archive);
+        var first = WalSegment.At(position.Redo, 1, size).Number;
+        var pgWalEnd = pgWal.LastValid is { } valid ? valid.Number : known is { } end ? WalSegment.Before(end, 1, size).Number : pgWal.Segments.Select(s => s.Number).DefaultIfEmpty(first).Max();
+
+        bool InPgWal(WalSegment s) => s.Number <= pgWalEnd && pgWal.Segments.Contains(s);
+        WalPiece? PieceOf(ulong number)
+        {
+            // The newest timeline first: its first segment begins as a copy of its ancestor's last one, which may end early.
+            foreach (var timeline in TimelinesOf(history, number, size).Reverse())
+            {
+                var segment = new WalSegment(timeline, number, size);
+                var isUnfinished = number == pgWalEnd && known is null;
+                if (InPgWal(segment) && !(isUnfinished && archive.Segments.Contains(segment)))
+                {
+                    return new WalPiece(segment, WalPlace.PgWal, $"{server.DataDirectory}/pg_wal/{segment.Name}");
+                }
+
+                if (archive.Segments.Contains(segment))
+                {
+                    return new WalPiece(segment, WalPlace.Archive, $"{archiveDirectory}/{segment.Name}");
+                }
+            }
+
+            return null;
+        }
+
+        var last = known is { } until
+            ? WalSegment.Before(until, 1, size).Number
+            : archive.Segments.Concat(pgWal.Segments.Where(InPgWal)).Where(s => s.Number >= first && TimelinesOf(history, s.Number, size).Contains(s.Timeline))
+                .Select(s => s.Number).DefaultIfEmpty(first).Max();
+        var pieces = new List<WalPiece>();
+        var missing = new List<WalSegment>();
+        for (var number = first; number <= last; number++)
+        {
+            if (PieceOf(number) is { } piece)
+            {
+                pieces.Add(piece);
+            }
+            else
+            {
+                missing.Add(new WalSegment(TimelinesOf(history, number, size).Last(), number, size));
+            }
+        }
+
+        return new WalRange(server, position, known ?? new WalSegment(1, last, size).End, known is not null, history, pieces, missing)
+        {
+            ArchiveDirectory = archiveDirectory,
+            ArchiveProblem = archiveProblem,
+        };
+    }
+
+    // The timelines whose WAL a segment number holds, oldest first: more than one where a switch falls into it.
+    private static IEnumerable<uint> TimelinesOf(TimelineHistory history, ulong number, long size)
+    {
+        var segment = new WalSegment(1, number, size);
+        var begin = new Lsn(0);
+        foreach (var (timeline, end) in history.Ancestors)
+        {
+            if (begin < segment.End && end > segment.Start)
+            {
+                yield return timeline;
+            }
+
+            begin = end;
+        }
+
+        if (begin < segment.End)
+        {
+            yield return history.Timeline;
+        }
+    }
+
+    // What replay will follow: the stream's timeline while there is one, else what recovery_target_timeline says. A history that does not pass through
+    // our own position belongs to somebody's earlier experiment and is not followed. Source: timeline.c, findNewestTimeLine and tliInHistory.
+    private static TimelineHistory Follow(StandbyPosition position, WalListing pgWal, WalListing archive)
+    {
+        TimelineHistory? HistoryOf(uint timeline) =>
+            timeline == 1 ? TimelineHistory.Parse(1, "")
+            : (pgWal.Histories.GetValueOrDefault(timeline) ?? archive.Histories.GetValueOrDefault(timeline)) is { } text ? TimelineHistory.Parse(timeline, text) : null;
+
+        // Without its history file a timeline is taken to be older than the range, which it is wherever nothing was promoted since the restartpoint.
+        var own = HistoryOf(position.Timeline) ?? TimelineHistory.Parse(position.Timeline, "");
+        uint wanted = position.Timeline;
+        if (position.StreamingTimeline is { } streaming)
+        {
+            wanted = streaming;
+        }
+        else if (uint.TryParse(position.TargetTimeline, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+        {
+            wanted = number;
+        }
+        else if (position.TargetTimeline != "current")
+        {
+            wanted = pgWal.Histories.Keys.Concat(archive.Histories.Keys).Where(t => t > position.Timeline && HistoryOf(t)!.TimelineAt(position.Redo) == position.Timeline)
+                .DefaultIfEmpty(position.Timeline).Max();
+        }
+
+        return wanted == position.Timeline ? own : HistoryOf(wanted) ?? own;
+    }
+
+    private static bool IsEnough(WalListing pgWal, StandbyPosition position, Lsn? known, long size) =>
+        known is { } end && position.StreamingTimeline is { } timeline
+        && (timeline == position.Timeline || pgWal.Histories.ContainsKey(timeline))
+        && WalSegment.Range(position.Redo, end, timeline, size).All(s => pgWal.Segments.Any(have => have.Number == s.Number));
+
+    private static async Task<WalListing> ListAsync(PgServer server, string directory, bool isPgWal, TimeSpan limit, CancellationToken cancel)
+    {
+        var said = await server.Host.RunCheckedAsync(RemoteCommand.Shell(ListScript, directory, server.WalSegmentSize.ToString(CultureInfo.InvariantCulture), isPgWal ? "y" : "")
+            .As(server.OsUser).WithTimeout(limit), cancel).ConfigureAwait(false);
+        return WalListing.Parse(said.Output, server.WalSegmentSize);
+    }
+
+    // At the end of pg_wal lie segments that were recycled: the right name and an old content, which the address in the first page tells.
+    internal const string ListScript =
+        """
+        cd "$1" || exit
+        find . -maxdepth 1 -type f -name '????????????????????????' -printf 'segment %f %s\n' || exit
+        for h in *.history; do
+          [ -f "$h" ] && sed "s/^/history $h /" "$h"
+        done
+        [ "$3" ] || exit 0
+        LC_ALL=C ls -r | grep -E '^[0-9A-F]{24}$' | while read -r f; do
+          low=${f#????????????????} high=${f#????????}; high=${high%????????}
+          start=$(( (0x$high * (0x100000000 / $2) + 0x$low) * $2 ))
+          [ "$(od -An -tu8 -j8 -N8 "$f" | tr -d ' ')" = "$start" ] && { echo "valid $f"; break; }
+        done
+        exit 0
+        """;
+}
+
+/// <summary>What lies in a directory of WAL: whole segments, timeline histories, and in pg_wal the last segment that is not a recycled one.</summary>
+internal sealed record WalListing(IReadOnlySet<WalSegment> Segments, IReadOnlyDictionary<uint, string> Histories, WalSegment? LastValid)
+{
+    public static readonly WalListing Empty = new(new HashSet<WalSegment>(), new Dictionary<uint, string>(), null);
+
+    /// <summary>Reads the listing; a file that does not have a segment's size is none.</summary>
+    public static WalListing Parse(string text, long segmentSize)
+    {
+        var segments = new HashSet<WalSegment>();
+        var histories = new Dictionary<uint, string>();
+        WalSegment? last = null;
+        foreach (var words in text.Split('\n').Select(l => l.Split(' ', 3)).Where(w => w.Length > 1))
+        {
+            switch (words[0])
+            {
+                case "segment" when words.Length == 3 && WalSegment.TryParse(words[1], segmentSize, out var segment) && long.Parse(words[2], CultureInfo.InvariantCulture) == segmentSize:
+                    segments.Add(segment);
+                    break;
+                case "history" when WalFile.Of(words[1], segmentSize) is WalFile.History history:
+                    histories[history.Timeline] = histories.GetValueOrDefault(history.Timeline, "") + (words.Length == 3 ? words[2] : "") + "\n";
+                    break;
+                case "valid" when WalSegment.TryParse(words[1], segmentSize, out var valid):
+                    last = valid;
+                    break;
+            }
+        }
+
+        return new WalListing(segments, histories, last);
+    }
+}

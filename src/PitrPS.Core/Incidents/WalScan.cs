@@ -1,0 +1,272 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text;
+using System.Text.RegularExpressions;
+using PitrPS.Hosts;
+using PitrPS.Servers;
+
+namespace PitrPS.Incidents;
+
+/// <summary>
+/// Which records of the WAL travel: pg_waldump's own filter, then an awk condition on its lines, both applied on the host.
+/// </summary>
+/// <param name="Passes">pg_waldump options; more than one where an option cannot be given twice (13 honours only the last -r).</param>
+/// <param name="Condition">An awk pattern; lines that match are handed on, without the invalidation messages, which can be megabytes.</param>
+internal sealed record WalFilter(IReadOnlyList<string> Passes, string Condition)
+{
+    /// <summary>Only these resource managers' records.</summary>
+    public static WalFilter Of(int major, IReadOnlyList<string> managers, string condition, string options = "") =>
+        new(major < 14 ? [.. managers.Select(m => $"-r {m} {options}")] : [$"{string.Join(' ', managers.Select(m => "-r " + m))} {options}"], condition);
+}
+
+/// <summary>How far a reading came.</summary>
+/// <param name="Reached">The WAL has been read up to here; where it broke off, the start of the last good record.</param>
+/// <param name="Problem">pg_waldump's words where it did not come to the end that was asked for; null where it did.</param>
+internal sealed record WalScanEnd(Lsn Reached, string? Problem)
+{
+    /// <summary>Bytes that were read.</summary>
+    public long Bytes { get; init; }
+
+    public TimeSpan Elapsed { get; init; }
+}
+
+/// <summary>
+/// Reads the WAL of a <see cref="WalRange"/> with the server's own pg_waldump, on the standby's host, as the database's OS user, with low priority.
+/// The segments of pg_wal and archive are linked into one private directory, all under the newest timeline's name, so that one pg_waldump reads across places and timeline switches.
+/// Source: src/bin/pg_waldump/pg_waldump.c.
+/// </summary>
+internal sealed partial class WalScan(WalRange range, IFeedback feedback)
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromHours(12);
+
+    // pg_waldump waits 5 s for a segment that is not there, so it is never sent past the last one of a continuous stretch.
+    private Lsn ClampEnd(Lsn to) => to < range.ContinuousTo ? to : range.ContinuousTo;
+
+    /// <summary>Hands on the lines of the records that start in [from, to) and match, in the order of pg_waldump's passes. Stops at the first gap.</summary>
+    /// <param name="from">Where to begin; the next record where none starts here.</param>
+    /// <param name="to">Where to end.</param>
+    /// <param name="filter">Which records.</param>
+    /// <param name="line">Takes a line of pg_waldump.</param>
+    /// <param name="cancel">Gives it up.</param>
+    public async Task<WalScanEnd> ReadAsync(Lsn from, Lsn to, WalFilter filter, Action<string> line, CancellationToken cancel)
+    {
+        var end = ClampEnd(to);
+        if (end <= from)
+        {
+            return new WalScanEnd(from, null);
+        }
+
+        var watch = Stopwatch.StartNew();
+        var command = Command(from, end, filter);
+        feedback.Verbose($"{range.Server.Host.Name}: {command.Display}");
+        await using var process = await range.Server.Host.Remote.StartAsync(command, cancel).ConfigureAwait(false);
+        await process.WriteLineAsync(Links(from, end), cancel).ConfigureAwait(false);
+        var progress = new ScanProgress(feedback, range.Server, end - from, filter.Passes.Count, watch);
+        var (pass, exits) = (0, new List<int>());
+        while (await process.ReadLineAsync(cancel).ConfigureAwait(false) is { } said)
+        {
+            if (said.StartsWith("@ ", StringComparison.Ordinal))
+            {
+                progress.At(Lsn.Parse(said[2..]) - from, pass);
+            }
+            else if (said.StartsWith("exit ", StringComparison.Ordinal))
+            {
+                exits.Add(int.Parse(said[5..], CultureInfo.InvariantCulture));
+                pass++;
+            }
+            else
+            {
+                line(said);
+            }
+        }
+
+        var result = await process.Completion.ConfigureAwait(false);
+        progress.Close();
+        if (exits.Count != filter.Passes.Count)
+        {
+            throw RemoteHostExtensions.Failed(range.Server.Host, command, result);
+        }
+
+        var where = exits.All(e => e == 0) ? new WalScanEnd(end, null) : Where(result.ErrorOutput, from, command, result);
+        return where with { Bytes = Math.Max(0, where.Reached - from), Elapsed = watch.Elapsed };
+    }
+
+    /// <summary>
+    /// Reads everything up to a position and says where it cannot be read; null when all of it can.
+    /// A recovery asks this before it stops anything: a segment that is there but damaged ends a recovery as silently as one that is missing.
+    /// </summary>
+    public async Task<WalScanEnd?> FirstBreakAsync(Lsn to, CancellationToken cancel)
+    {
+        if (!range.IsCompleteTo(to))
+        {
+            var gap = range.MissingBefore(to).FirstOrDefault();
+            return new WalScanEnd(gap.Size > 0 ? gap.Start : range.To, gap.Size > 0 ? $"segment {gap.Name} is neither in pg_wal nor in the archive" : "the WAL ends before it");
+        }
+
+        // Transaction is the rarest record that every stretch has; the reading itself checks every record.
+        var end = await ReadAsync(range.From, to, WalFilter.Of(range.Server.Version, ["Transaction"], "0"), _ => { }, cancel).ConfigureAwait(false);
+        return end.Problem is null ? null : end;
+    }
+
+    /// <summary>Whether a record starts exactly here, which recovery_target_lsn needs.</summary>
+    public async Task<bool> RecordStartsAtAsync(Lsn lsn, CancellationToken cancel) => (await FirstRecordAsync(lsn, cancel).ConfigureAwait(false)).Start == lsn;
+
+    /// <summary>The first record that starts at or after this position: its start and what pg_waldump prints of it; null where there is none.</summary>
+    public async Task<(Lsn? Start, string? Line)> FirstRecordAsync(Lsn lsn, CancellationToken cancel)
+    {
+        var end = range.ContinuousTo;
+        if (lsn < range.From || lsn >= end)
+        {
+            return (null, null);
+        }
+
+        // A record can be longer than a segment; two more are enough for all but the oddest, and linking a thousand costs time.
+        var until = lsn + (3 * range.Server.WalSegmentSize);
+        var command = Command(lsn, until < end ? until : end, new WalFilter(["-n 1"], "1"));
+        var result = await range.Server.Host.Remote.RunAsync(command.WithInput(Links(lsn, until < end ? until : end) + "\n"), cancel).ConfigureAwait(false);
+        var record = result.Lines.FirstOrDefault(l => l.Contains(", lsn: ", StringComparison.Ordinal));
+        return record is null ? (null, null) : (Lsn.Parse(RecordLsn().Match(record).Groups[1].Value), record);
+    }
+
+    /// <summary>The raw bytes of a stretch of WAL as they lie in the segments, page headers and all.</summary>
+    public async Task<byte[]> BytesAsync(Lsn from, long count, CancellationToken cancel) => (await BytesAsync([(from, count)], cancel).ConfigureAwait(false))[0];
+
+    /// <summary>As the other one, for many stretches in one command. A stretch that reaches into a missing segment comes back short.</summary>
+    public async Task<IReadOnlyList<byte[]>> BytesAsync(IReadOnlyList<(Lsn From, long Count)> stretches, CancellationToken cancel)
+    {
+        var text = new StringBuilder();
+        foreach (var (from, count) in stretches)
+        {
+            var (at, left) = (from, count);
+            while (left > 0 && range.PieceAt(at) is { } piece)
+            {
+                var take = Math.Min(left, piece.Segment.End - at);
+                text.Append(CultureInfo.InvariantCulture, $"{at - piece.Segment.Start + 1} {take} {piece.Path}\n");
+                (at, left) = (at + take, left - take);
+            }
+
+            text.Append(".\n");
+        }
+
+        var result = await range.Server.Host.RunCheckedAsync(RemoteCommand.Shell(BytesScript).As(range.Server.OsUser).WithInput(text.ToString()).WithTimeout(Limit), cancel).ConfigureAwait(false);
+        var lines = result.Output.Split('\n');
+        return [.. stretches.Select((_, i) => i < lines.Length ? lines[i].Split(' ', StringSplitOptions.RemoveEmptyEntries).SelectMany(Convert.FromBase64String).ToArray() : [])];
+    }
+
+    private RemoteCommand Command(Lsn from, Lsn to, WalFilter filter) =>
+        RemoteCommand.Shell(Script, [range.Server.Program("pg_waldump"), range.History.Timeline.ToString(CultureInfo.InvariantCulture), from.ToString(), to.ToString(), Keep(filter.Condition), .. filter.Passes]) with
+        {
+            User = range.Server.OsUser,
+            Timeout = Limit,
+            // pg_waldump prints times in the zone of its process.
+            Environment = new Dictionary<string, string> { ["TZ"] = "UTC" },
+        };
+
+    // Renamed links first, one "name path" a line, then "=", then paths that keep their names, then ".".
+    private string Links(Lsn from, Lsn to)
+    {
+        var renamed = new StringBuilder();
+        var same = new StringBuilder();
+        foreach (var piece in range.Pieces.Where(p => p.Segment.End > from && p.Segment.Start < to))
+        {
+            if (piece.Segment.Timeline == range.History.Timeline)
+            {
+                same.Append(piece.Path).Append('\n');
+            }
+            else
+            {
+                renamed.Append((piece.Segment with { Timeline = range.History.Timeline }).Name).Append(' ').Append(piece.Path).Append('\n');
+            }
+        }
+
+        return $"{renamed}=\n{same}.";
+    }
+
+    // A mark at every segment shows how far it is; awk would hold its lines back without the flush.
+    internal static string Keep(string condition) =>
+        $$"""
+        /^exit / { print; next }
+        { i = index($0, ", lsn: "); if (!i) next; lsn = substr($0, i + 7); sub(/,.*/, "", lsn)
+          mark = substr(lsn, 1, length(lsn) - 6); if (mark != last) { last = mark; print "@ " lsn; fflush() } }
+        {{condition}} { sub(/; inval msgs:.*/, ""); print }
+        """;
+
+    internal const string Script =
+        """
+        dump=$1 timeline=$2 from=$3 to=$4 keep=$5; shift 5
+        dir=$(mktemp -d) || exit 70
+        trap 'rm -rf "$dir"' EXIT
+        trap 'exit 129' HUP INT TERM PIPE
+        while IFS= read -r line && [ "$line" != = ]; do
+          ln -s "${line#* }" "$dir/${line%% *}" || exit 70
+        done
+        sed -n '/^\.$/q;p' | xargs -r -d '\n' sh -c 'exec ln -s "$@" "$0/"' "$dir" || exit 70
+        low='nice -n 19'
+        command -v ionice >/dev/null && low="$low ionice -c 3 -t"
+        for pass; do
+          { $low "$dump" -p "$dir" -t "$timeline" -s "$from" -e "$to" $pass; echo "exit $?"; } | awk "$keep"
+        done
+        """;
+
+    private const string BytesScript =
+        """
+        while read -r at count path; do
+          if [ "$at" = . ]; then echo; else tail -c "+$at" "$path" | head -c "$count" | base64 -w0; printf ' '; fi
+        done
+        """;
+
+    private WalScanEnd Where(string errors, Lsn from, RemoteCommand command, CommandResult result)
+    {
+        var said = errors.Split('\n').Select(l => l.Trim()).FirstOrDefault(l => l.StartsWith("pg_waldump: ", StringComparison.Ordinal)) ?? "";
+        if (BrokenRecord().Match(said) is { Success: true } broken)
+        {
+            return new WalScanEnd(Lsn.Parse(broken.Groups[1].Value), said);
+        }
+
+        // Nothing readable from the start position on.
+        if (said.Contains("could not find a valid record after", StringComparison.Ordinal) || said.Contains("could not find file", StringComparison.Ordinal))
+        {
+            return new WalScanEnd(from, said);
+        }
+
+        throw RemoteHostExtensions.Failed(range.Server.Host, command, result);
+    }
+
+    [GeneratedRegex("error in WAL record at ([0-9A-F]+/[0-9A-F]+):")]
+    private static partial Regex BrokenRecord();
+
+    [GeneratedRegex(", lsn: ([0-9A-F]+/[0-9A-F]+), ")]
+    private static partial Regex RecordLsn();
+}
+
+/// <summary>Says how far a reading is once it has taken 2 s.</summary>
+internal sealed class ScanProgress(IFeedback feedback, PgServer server, long total, int passes, Stopwatch watch)
+{
+    private static readonly TimeSpan Silent = TimeSpan.FromSeconds(2);
+    private TimeSpan _last;
+    private bool _shown;
+
+    public void At(long bytes, int pass)
+    {
+        if (watch.Elapsed < Silent || watch.Elapsed - _last < TimeSpan.FromMilliseconds(250))
+        {
+            return;
+        }
+
+        (_last, _shown) = (watch.Elapsed, true);
+        var done = ((pass * total) + Math.Min(bytes, total)) / passes;
+        var rate = done / watch.Elapsed.TotalSeconds;
+        feedback.Progress(new ProgressNote(Activity, string.Create(CultureInfo.InvariantCulture, $"{done >> 20} of {total >> 20} MiB, {rate / (1 << 20):0} MiB/s"), done, total, "bytes",
+            rate > 0 ? TimeSpan.FromSeconds((total - done) / rate) : null));
+    }
+
+    public void Close()
+    {
+        if (_shown)
+        {
+            feedback.Progress(new ProgressNote(Activity, "", total, total, "bytes") { Completed = true });
+        }
+    }
+
+    private string Activity => $"Reading WAL on {server.Id}";
+}
