@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# The package source of the hosts: a flat, signed apt repository that is made once beside each base and served on the bridge.
+
+# Everything that a cmdlet may install on a host of the Debian family; dependencies that the base lacks come along.
+REPOSITORY_PACKAGES=(postgresql postgresql-client postgresql-common ssl-cert openssl sshfs fuse3 acl)
+HTTP_PORT=8077
+
+# The machine's own Debian archives (either format of its sources, as apt understands them), for another suite if need be.
+archive_lines() {
+  local suite=$1 own uri release codename component
+  own=$(. /etc/os-release && echo "$VERSION_CODENAME")
+  apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
+    while read -r uri release codename component; do
+      case $codename in
+        "$own") release=$suite ;;
+        "$own"-updates | "$own"-security) release=${codename/#$own/$suite} ;;
+        *) continue ;;
+      esac
+      echo "deb [signed-by=$ARCHIVE_KEYRING] $uri $release $component"
+    done
+}
+
+# fill_repository FOLDER ROOT SUITE: downloads with the machine's own apt what ROOT lacks.
+fill_repository() {
+  local folder=$1 root=$2 suite=$3 deb
+  local -a apt
+  mkdir -p "$folder/partial" "$folder.lists/partial"
+  archive_lines "$suite" >"$folder.list"
+  apt=(apt-get -q -y --no-install-recommends
+    -o "Dir::Etc::SourceList=$folder.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
+    -o "Dir::State::Lists=$folder.lists" -o "Dir::State::Status=$root/var/lib/dpkg/status" -o "Dir::State::Extended_States=/dev/null"
+    -o "Dir::Cache::Archives=$folder" -o Dir::Cache::PkgCache= -o Dir::Cache::SrcPkgCache= -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+  "${apt[@]}" update
+  # What the machine has downloaded before is not fetched again; apt checks each file's hash.
+  while read -r deb; do
+    [[ ! -f /var/cache/apt/archives/$deb ]] || cp "/var/cache/apt/archives/$deb" "$folder/"
+  done < <("${apt[@]}" --print-uris install "${REPOSITORY_PACKAGES[@]}" | awk '$2 ~ /\.deb$/ {print $2}')
+  "${apt[@]}" --download-only dist-upgrade
+  "${apt[@]}" --download-only install "${REPOSITORY_PACKAGES[@]}"
+  rm -rf "$folder/partial" "$folder/lock" "$folder.lists" "$folder.list"
+}
+
+# sign_repository FOLDER KEYHOME KEYRING: index and sign it with a key that is made here and belongs to this repository alone.
+sign_repository() {
+  local folder=$1 keyhome=$2 keyring=$3
+  mkdir -m 0700 "$keyhome"
+  gpg --homedir "$keyhome" --batch --quiet --passphrase '' --quick-generate-key 'PitrPS lab' ed25519 sign never
+  gpg --homedir "$keyhome" --batch --quiet --export >"$keyring"
+  (
+    cd "$folder" || exit
+    apt-ftparchive packages . >Packages
+    gzip -k Packages
+    apt-ftparchive -o APT::FTPArchive::Release::Origin=PitrPS-lab -o APT::FTPArchive::Release::Label=PitrPS-lab release . >../Release
+    mv ../Release Release
+    gpg --homedir "$keyhome" --batch --quiet --clearsign --output InRelease Release
+  )
+  gpgconf --homedir "$keyhome" --kill gpg-agent
+}
+
+package_source() { # SUITE
+  cat <<SOURCE
+Types: deb
+URIs: http://$NETWORK.1:$HTTP_PORT/$1/
+Suites: ./
+Signed-By: /usr/share/keyrings/pitrps-lab.gpg
+SOURCE
+}
+
+http_pid() {
+  local pid
+  pid=$(cat "$LAB/http.pid" 2>/dev/null) || return 1
+  # A process id may have been used again since: the command line tells.
+  tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "http.server --directory $LAB/www " || return 1
+  echo "$pid"
+}
+
+http_answers() { (exec 3<>"/dev/tcp/$NETWORK.1/$HTTP_PORT") 2>/dev/null; }
+
+http_up() { # SUITE...
+  local suite
+  mkdir -p "$LAB/www"
+  for suite in "$@"; do
+    ln -sfn "$(base_folder "$suite")/repository" "$LAB/www/$suite"
+  done
+  http_pid >/dev/null && return
+  start_daemon "$LAB/http.log" python3 -m http.server --directory "$LAB/www" --bind "$NETWORK.1" "$HTTP_PORT"
+  echo $! >"$LAB/http.pid"
+  wait_until 10 http_answers || die "the package source does not start: $(tail -n 3 "$LAB/http.log")"
+}
+
+http_down() {
+  local pid
+  pid=$(http_pid) || return 0
+  kill "$pid" 2>/dev/null || true
+  wait_until 5 http_gone || kill -KILL "$pid"
+}
+
+http_gone() { ! http_pid >/dev/null; }
