@@ -30,6 +30,10 @@ public sealed class ModuleLoadContext : AssemblyLoadContext
     private static Assembly LoadOnce()
     {
         var directory = Path.GetDirectoryName(typeof(ModuleLoadContext).Assembly.Location)!;
-        return new ModuleLoadContext(directory).LoadFromAssemblyPath(Path.Join(directory, "PitrPS.dll"));
+        var context = new ModuleLoadContext(directory);
+
+        // Only the types that Types.cs forwards are asked for by this name outside of our context.
+        Default.Resolving += (_, name) => name.Name == "PitrPS.Core" ? context.LoadFromAssemblyName(name) : null;
+        return context.LoadFromAssemblyPath(Path.Join(directory, "PitrPS.dll"));
     }
 }
