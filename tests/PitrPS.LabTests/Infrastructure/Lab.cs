@@ -1,0 +1,177 @@
+using System.Diagnostics;
+using System.Text.Json;
+
+namespace PitrPS.LabTests.Infrastructure;
+
+/// <summary>One test host, as lab.json describes it.</summary>
+public sealed record LabHost(
+    string Name, string Address, int Port, string User, string KeyFile, string KnownHosts, string Family, int PostgresMajor,
+    string? PasswordUser = null, string? PasswordFile = null)
+{
+    /// <summary>The parameters by which Connect-PgHost reaches it, as PowerShell reads them.</summary>
+    public string ConnectArguments =>
+        $"-Name '{Name}' -Address '{Address}' -Port {Port} -UserName '{User}' -KeyFile '{KeyFile}' -KnownHostsFile '{KnownHosts}'";
+}
+
+/// <summary>
+/// The test hosts. By default a lab of the tests' own (PITRPS_LAB, else /var/lib/pitrps-lab-tests), made anew once in a run and destroyed at its end.
+/// With PITRPS_LAB_JSON: hosts of the user's own; PITRPS_LAB_RESET is then a command that is given a snapshot's name and puts the hosts back into that state.
+/// PITRPS_LAB_KEEP=1 keeps the lab and its snapshots for the next run.
+/// </summary>
+public sealed class Lab : IDisposable
+{
+    public const string Primary = "primary";
+    public const string Standby = "standby";
+
+    private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
+    private static readonly Lazy<Lab> One = new(() => new Lab());
+
+    private readonly string? _inventory = Environment.GetEnvironmentVariable("PITRPS_LAB_JSON");
+    private readonly string _folder = Environment.GetEnvironmentVariable("PITRPS_LAB") ?? "/var/lib/pitrps-lab-tests";
+    private readonly bool _keep = Environment.GetEnvironmentVariable("PITRPS_LAB_KEEP") == "1";
+    private readonly HashSet<string> _snapshots = [];
+
+    private Lab()
+    {
+        if (IsForeign)
+        {
+            return;
+        }
+
+        if (_keep)
+        {
+            foreach (var line in Run("list").Split('\n'))
+            {
+                var words = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+                if (words is [var name, "snapshot", ..])
+                {
+                    _snapshots.Add(name);
+                }
+            }
+        }
+        else
+        {
+            Run("destroy", "--all");
+            AppDomain.CurrentDomain.ProcessExit += (_, _) => Run("destroy", "--all");
+        }
+    }
+
+    /// <summary>The lab of this run.</summary>
+    public static Lab Shared => One.Value;
+
+    /// <summary>True for hosts that are not ours to kill or to cut off.</summary>
+    public bool IsForeign => _inventory is not null;
+
+    /// <summary>Why there can be no lab here; null when there can.</summary>
+    public static string? WhyNot() =>
+        Environment.GetEnvironmentVariable("PITRPS_LAB_JSON") is not null ? null
+        : !OperatingSystem.IsLinux() ? "The lab needs Linux; set PITRPS_LAB_JSON for hosts of your own."
+        : !Environment.IsPrivilegedProcess ? "The lab needs root; set PITRPS_LAB_JSON for hosts of your own."
+        : !File.Exists("/usr/bin/systemd-nspawn") ? "The lab needs systemd-nspawn (bash scripts/bootstrap.sh Test installs it)."
+        : null;
+
+    public bool HasSnapshot(string snapshot) => _snapshots.Contains(snapshot);
+
+    public LabHost Host(string name)
+    {
+        var path = _inventory ?? Path.Join(_folder, "lab.json");
+        using var stream = File.OpenRead(path);
+        var hosts = JsonSerializer.Deserialize<Inventory>(stream, Json)!.Hosts;
+        return hosts.FirstOrDefault(h => h.Name == name) ?? throw new InvalidOperationException($"{path} has no host named {name}.");
+    }
+
+    /// <summary>Two hosts that nobody has touched, running.</summary>
+    public void Create() => Run("create", Primary, Standby);
+
+    /// <summary>Puts both hosts back into the state of a snapshot, running.</summary>
+    public void Restore(string snapshot)
+    {
+        if (!IsForeign)
+        {
+            Run("clone", snapshot);
+        }
+        else if (Environment.GetEnvironmentVariable("PITRPS_LAB_RESET") is { } reset)
+        {
+            Execute(reset, snapshot);
+        }
+        else
+        {
+            throw new InvalidOperationException("These tests change hosts: set PITRPS_LAB_RESET to a command that puts them back into the snapshot that it is given.");
+        }
+    }
+
+    /// <summary>Keeps both hosts as they are under this name, and leaves them stopped.</summary>
+    public void Keep(string snapshot)
+    {
+        if (!IsForeign)
+        {
+            Run("snapshot", snapshot, Primary, Standby);
+        }
+
+        _snapshots.Add(snapshot);
+    }
+
+    /// <summary>A power cut.</summary>
+    public void Kill(string host) => Run("kill", host);
+
+    public void Start(string host) => Run("start", host);
+
+    public void PauseNetwork(string host) => Run("pause-network", host);
+
+    public void ResumeNetwork(string host) => Run("resume-network", host);
+
+    /// <summary>Runs a program as root on a host, not through PitrPS; returns what it printed.</summary>
+    public string Exec(string host, params string[] command)
+    {
+        if (!IsForeign)
+        {
+            return Run(["exec", host, .. command]);
+        }
+
+        var h = Host(host);
+        var quoted = string.Join(' ', command.Select(word => "'" + word.Replace("'", "'\\''", StringComparison.Ordinal) + "'"));
+        return Execute("ssh", "-i", h.KeyFile, "-p", $"{h.Port}", "-o", "IdentitiesOnly=yes", "-o", $"UserKnownHostsFile={h.KnownHosts}", "-o", "BatchMode=yes",
+            $"{h.User}@{h.Address}", "sudo -n " + quoted);
+    }
+
+    /// <summary>Runs a POSIX shell script as root on a host.</summary>
+    public string Shell(string host, string script) => Exec(host, "sh", "-c", script);
+
+    /// <summary>Asks a server with psql as its OS user; the rows as psql -At prints them.</summary>
+    public string Psql(string host, string sql, string database = "postgres", int port = 5432) =>
+        Exec(host, "runuser", "-u", "postgres", "--", "psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", $"{port}", "-d", database, "-c", sql).TrimEnd('\n');
+
+    public void Dispose()
+    {
+        if (!IsForeign && !_keep)
+        {
+            Run("destroy", "--all");
+        }
+    }
+
+    private string Run(params string[] arguments) => Execute(RepositoryPaths.Lab, arguments);
+
+    private string Execute(string program, params string[] arguments)
+    {
+        using var process = new Process
+        {
+            StartInfo = new ProcessStartInfo(program, arguments)
+            {
+                RedirectStandardInput = true,
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+                Environment = { ["PITRPS_LAB"] = _folder },
+            },
+        };
+        process.Start();
+        process.StandardInput.Close();
+        var errors = process.StandardError.ReadToEndAsync();
+        var output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return process.ExitCode == 0
+            ? output
+            : throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} ended with {process.ExitCode}: {errors.Result}{output}");
+    }
+
+    private sealed record Inventory(IReadOnlyList<LabHost> Hosts);
+}
