@@ -20,7 +20,8 @@ inventory_write() {
   for name in $(host_names); do
     (
       host_load "$name"
-      [[ $PORT == 22 ]] && address=$ADDRESS || address="[$ADDRESS]:$PORT"
+      # Under its name, too: that is what Connect-PgHost -Name NAME -Address ADDRESS looks up.
+      [[ $PORT == 22 ]] && address=$name,$ADDRESS || address="[$name]:$PORT,[$ADDRESS]:$PORT"
       while read -r type key _; do
         echo "$address $type $key"
       done <"$HOST/hostkeys"
