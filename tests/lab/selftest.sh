@@ -123,7 +123,7 @@ check "dbapw logs in with a password" is dbapw password_ssh primary whoami
 check_not "and has no sudo without it" password_ssh primary sudo -n true
 check "but with it" is root password_ssh primary "echo $(cat "$PITRPS_LAB/password") | sudo -S -p '' whoami"
 check "the password is for root's eyes" is 600 stat -c %a "$PITRPS_LAB/password"
-check "three host keys each in known_hosts" is 6 sh -c "grep -c '^10[.]77[.]${number}[.]1[01] ' '$PITRPS_LAB/known_hosts'"
+check "three host keys each in known_hosts" is 6 sh -c "grep -c ',10[.]77[.]${number}[.]1[01] ' '$PITRPS_LAB/known_hosts'"
 check_not "no two hosts have one host key" sh -c "cut -d' ' -f2- '$PITRPS_LAB/known_hosts' | sort | uniq -d | grep ."
 
 echo '# the base carries nothing that a cmdlet must do'
