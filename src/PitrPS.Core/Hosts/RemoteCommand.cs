@@ -16,6 +16,9 @@ internal sealed record RemoteCommand(IReadOnlyList<string> Arguments)
     /// <summary>Standard input; empty means that it is closed at once.</summary>
     public ReadOnlyMemory<byte> Input { get; init; }
 
+    /// <summary>Input comes later, line by line: set by <see cref="IRemoteHost.StartAsync"/>.</summary>
+    internal bool KeepsInput { get; init; }
+
     public TimeSpan Timeout { get; init; } = DefaultTimeout;
 
     /// <summary>Beside LC_ALL=C, which every command gets. Visible like arguments: no secrets.</summary>

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Management.Automation;
 using System.Reflection;
+using PitrPS.Hosts;
 using PitrPS.Planning;
 
 namespace PitrPS.Commands;
@@ -52,7 +53,11 @@ public abstract class PitrCmdlet : PSCmdlet, IDisposable
     private protected T Await<T>(Func<CmdletFeedback, CancellationToken, Task<T>> work)
     {
         var feedback = new CmdletFeedback();
-        var task = Task.Run(() => work(feedback, _stop.Token));
+        var task = Task.Run(() =>
+        {
+            CommandTrace.ListenWith(feedback);
+            return work(feedback, _stop.Token);
+        });
         task.ContinueWith(_ => feedback.Close(), TaskScheduler.Default);
         try
         {

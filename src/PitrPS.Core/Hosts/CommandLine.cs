@@ -1,0 +1,108 @@
+using System.Text;
+
+namespace PitrPS.Hosts;
+
+/// <summary>How a command is run as somebody else on this connection.</summary>
+internal enum SudoWay
+{
+    /// <summary>sudo asks for nothing.</summary>
+    NoPassword,
+
+    /// <summary>sudo wants the password, which goes ahead of the command's input in a line of its own and is used up before the command starts.</summary>
+    Password,
+}
+
+/// <summary>
+/// What is sent to a host for a command, and how its beginning is told from what login scripts print.
+/// Once the command is let in (by sudo, where that is needed) a line "pitrps-begin PID" goes to both outputs; what is before it is not the command's.
+/// </summary>
+internal static class CommandLine
+{
+    /// <summary>Exit code of the prologue when sudo did not take the password; what sudo said is on standard error, with no begin line.</summary>
+    public const int Refused = 77;
+
+    public const string Begin = "pitrps-begin ";
+
+    // Where programs are, whatever the login shell thinks; /usr/sbin is not in an ordinary user's PATH on Debian.
+    private const string Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+    // umask: sudo keeps the caller's bits. cd: the login directory may be closed to the other user. The PID is the command's own, by exec.
+    private const string Started =
+        "umask 022; cd / || exit 70; printf '" + Begin + "%s\\n' \"$$\"; printf '" + Begin + "%s\\n' \"$$\" >&2; exec \"$@\"";
+
+    // The same without sudo's help for HOME; runuser -u leaves the environment alone.
+    private const string ByRunuser = "h=$(getent passwd \"$1\" | cut -d: -f6); u=$1; shift; exec runuser -u \"$u\" -- env HOME=\"${h:-/}\" USER=\"$u\" LOGNAME=\"$u\" \"$@\"";
+
+    // read takes one byte at a time, so that everything after the password's line is left for the command. printf is the shell's own: no argument vector holds the password.
+    // sudo remembers for the process that called it, so the command must be a child of this same shell: no exec.
+    private const string WithPassword =
+        """
+        [ "$(command -v printf)" = printf ] || { echo 'printf is not built into /bin/sh' >&2; exit 77; }
+        IFS= read -r p || exit 77
+        printf '%s\n' "$p" | sudo -S -p '' -v >/dev/null || exit 77
+        p=
+        """;
+
+    /// <summary>The line for the login shell.</summary>
+    /// <param name="command">What to run.</param>
+    /// <param name="login">The user who logged in.</param>
+    /// <param name="way">How sudo is passed, where it is needed.</param>
+    /// <param name="limit">After this time the host itself ends the command; null for no limit.</param>
+    public static string For(RemoteCommand command, string login, SudoWay way, TimeSpan? limit)
+    {
+        List<string> words = ["env", "LC_ALL=C", "PATH=" + Path, .. command.Environment.Select(e => $"{e.Key}={e.Value}")];
+        if (limit is { } time)
+        {
+            // A client that is killed cannot end what it started: a command that nobody waits for ends by itself.
+            words.AddRange(["timeout", "-k", "5", ((long)Math.Ceiling(time.TotalSeconds)).ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+        }
+
+        words.AddRange(command.Arguments);
+        string[] started = ["/bin/sh", "-c", Started, "sh", .. words];
+        var script = new StringBuilder("PATH=" + Path + "; LC_ALL=C; export PATH LC_ALL\n");
+        var noInput = command.Input.IsEmpty && !command.KeepsInput ? " </dev/null" : "";
+        if (NeedsSudo(command, login))
+        {
+            var sudo = ShellQuoting.Join(["sudo", "-n", "-H", "-u", command.User!, "--", .. started]);
+            script.Append(way == SudoWay.Password ? WithPassword + "\n" + sudo + noInput + "\nexit $?" : "exec " + sudo + noInput);
+        }
+        else if (command.User is { } user && user != login)
+        {
+            script.Append("exec ").Append(ShellQuoting.Join(["/bin/sh", "-c", ByRunuser, "sh", user, .. started])).Append(noInput);
+        }
+        else
+        {
+            script.Append("exec ").Append(ShellQuoting.Join(started)).Append(noInput);
+        }
+
+        return ShellQuoting.LoginLine(script.ToString());
+    }
+
+    /// <summary>Root needs no sudo, and nobody needs it to be himself.</summary>
+    public static bool NeedsSudo(RemoteCommand command, string login) => login != "root" && command.User is { } user && user != login;
+
+    /// <summary>Finds the begin line: where the command's own output starts, and its process id. Null where there is none (yet).</summary>
+    public static (int Start, int ProcessId)? FindBegin(ReadOnlySpan<byte> output)
+    {
+        var marker = Encoding.ASCII.GetBytes(Begin);
+        var from = 0;
+        while (output[from..].IndexOf(marker) is >= 0 and var at)
+        {
+            var number = output[(from + at + marker.Length)..];
+            var end = number.IndexOf((byte)'\n');
+            if (end >= 0 && int.TryParse(number[..end], System.Globalization.CultureInfo.InvariantCulture, out var pid))
+            {
+                return (from + at + marker.Length + end + 1, pid);
+            }
+
+            if (end < 0)
+            {
+                return null;
+            }
+
+            from += at + marker.Length;
+        }
+
+        return null;
+    }
+}

@@ -1,0 +1,33 @@
+namespace PitrPS.Hosts;
+
+/// <summary>Reads os-release(5) and picks the platform family.</summary>
+internal static class OsRelease
+{
+    /// <summary>The facts of a host from the text of its os-release and a line PITRPS_MACHINE_ID=….</summary>
+    /// <exception cref="PitrException"><c>PitrPS.PlatformUnsupported</c></exception>
+    public static HostFacts Facts(string text, string host)
+    {
+        var values = Parse(text);
+        string[] ids = [values.GetValueOrDefault("ID", ""), .. values.GetValueOrDefault("ID_LIKE", "").Split(' ', StringSplitOptions.RemoveEmptyEntries)];
+        var name = values.GetValueOrDefault("PRETTY_NAME", ids[0].Length > 0 ? ids[0] : "an unknown system");
+        IPlatform platform = ids.Contains("debian") || ids.Contains("ubuntu")
+            ? new DebianPlatform()
+            : throw new PitrException("PitrPS.PlatformUnsupported", ErrorKind.NotImplemented,
+                $"{host} runs {name}, which PitrPS does not support.", "Use a host of the Debian family (Debian, Ubuntu).", host);
+        return new HostFacts(platform, name, values.GetValueOrDefault("PITRPS_MACHINE_ID", ""));
+    }
+
+    private static Dictionary<string, string> Parse(string text)
+    {
+        var values = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var line in text.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (line.Split('=', 2) is [var key, var value] && !key.StartsWith('#'))
+            {
+                values[key] = value.Length > 1 && value[0] is '"' or '\'' && value[^1] == value[0] ? value[1..^1] : value;
+            }
+        }
+
+        return values;
+    }
+}

@@ -1,0 +1,59 @@
+using System.Globalization;
+using System.Text;
+
+namespace PitrPS.Hosts;
+
+/// <summary>Reading and writing whole files, as commands: an sshd without its SFTP subsystem is enough.</summary>
+internal static class RemoteFiles
+{
+    public const int NoSuchFile = 44;
+
+    private const string ReadScript = """[ -e "$1" ] || [ -L "$1" ] || exit 44; exec cat -- "$1" """;
+
+    // A cut connection looks like an end of input, so the length is checked before the file gets its name. Every way out removes the temporary one.
+    private const string PutScript =
+        """
+        umask 077
+        dir=$(dirname -- "$1")
+        tmp=$(mktemp -- "$dir/.pitrps.XXXXXXXX") || exit 73
+        trap 'rm -f -- "$tmp"' EXIT
+        trap 'exit 75' HUP INT TERM PIPE
+        cat > "$tmp" || exit 74
+        [ "$(stat -c %s -- "$tmp")" = "$5" ] || { echo "only a part of the file arrived" >&2; exit 74; }
+        chown -- "$3:$4" "$tmp" && chmod -- "$2" "$tmp" && sync -- "$tmp" && mv -fT -- "$tmp" "$1" && sync -- "$dir"
+        """;
+
+    // Root writes only where nobody else could put a link in its way: below a directory of somebody else, it is that user who writes.
+    private const string WriteScript =
+        """
+        dir=$(dirname -- "$1")
+        [ -d "$dir" ] || { echo "there is no directory $dir" >&2; exit 73; }
+        writer=root
+        at=$(readlink -f -- "$dir")
+        while :; do
+          owner=$(stat -c %U -- "$at")
+          [ "$owner" = root ] || writer=$owner
+          [ "$at" = / ] && break
+          at=$(dirname -- "$at")
+        done
+        if [ "$writer" = root ]; then exec /bin/sh -c "$6" sh "$@"; fi
+        if [ "$writer" != "$3" ]; then echo "$dir belongs to $writer, so only a file of $writer is written there, not one of $3" >&2; exit 77; fi
+        exec runuser -u "$writer" -- /bin/sh -c "$6" sh "$@"
+        """;
+
+    public static RemoteCommand Read(string path) => RemoteCommand.Shell(ReadScript, path).AsRoot();
+
+    public static RemoteCommand Write(RemoteFile file) => RemoteCommand.Shell(
+        WriteScript, file.Path, Convert.ToString(file.Mode, 8), file.Owner, file.Group, file.Content.Length.ToString(CultureInfo.InvariantCulture), PutScript)
+        .AsRoot() with { Input = file.Content };
+
+    public static PitrException Failed(string what, string path, string host, ReadOnlyMemory<byte> errors, object target)
+    {
+        var said = Encoding.UTF8.GetString(errors.Span).Trim();
+        return said.Contains("No space left", StringComparison.Ordinal) || said.Contains("Disk quota exceeded", StringComparison.Ordinal)
+            ? new PitrException("PitrPS.DiskFull", ErrorKind.ResourceUnavailable, $"On {host}, {path} cannot be {what}: the disk is full ({said}).",
+                "Make room on that file system, then run the same cmdlet again.", target)
+            : new PitrException("PitrPS.RemoteFileFailed", ErrorKind.InvalidResult, $"On {host}, {path} cannot be {what}: {said}",
+                "Mend what it says on the host, and run the same cmdlet again.", target);
+    }
+}

@@ -1,0 +1,182 @@
+using Renci.SshNet;
+using Renci.SshNet.Common;
+
+namespace PitrPS.Hosts;
+
+/// <summary>
+/// One SSH connection. SSH.NET's calls block, for up to its timeout, when a link hangs, whatever a token says; so each runs on a thread of the pool
+/// and is given up, not waited for. While anything is under way, a channel is opened every few seconds: a host that does not answer that is gone.
+/// </summary>
+internal sealed class SshConnection : IDisposable
+{
+    /// <summary>OpenSSH allows 10 sessions on a connection (MaxSessions); two are left for the probe and for ending commands.</summary>
+    public const int MaxCommands = 8;
+
+    // Together less than the 10 s within which a lost host must be reported.
+    private static readonly TimeSpan ProbeInterval = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan ProbeLimit = TimeSpan.FromSeconds(5);
+
+    private readonly SshClient _client;
+    private readonly TaskCompletionSource _lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Lock _lock = new();
+    private int _users;
+    private bool _disposed;
+    private Task? _watch;
+
+    public SshConnection(SshClient client)
+    {
+        _client = client;
+        LastHeard = DateTimeOffset.UtcNow;
+        client.ErrorOccurred += (_, _) => Abandon();
+    }
+
+    public SshClient Client => _client;
+
+    /// <summary>Completes when the connection is lost or was given up.</summary>
+    public Task Lost => _lost.Task;
+
+    public DateTimeOffset LastHeard { get; private set; }
+
+    public bool IsUsable
+    {
+        get
+        {
+            try
+            {
+                return !_lost.Task.IsCompleted && _client.IsConnected;
+            }
+            catch (ObjectDisposedException)
+            {
+                return false;
+            }
+        }
+    }
+
+    public int Users
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _users;
+            }
+        }
+    }
+
+    /// <summary>Takes a place on the connection; it is watched from now on until the last place is free again.</summary>
+    public bool TryEnter()
+    {
+        lock (_lock)
+        {
+            if (_users >= MaxCommands || _disposed || _lost.Task.IsCompleted)
+            {
+                return false;
+            }
+
+            _users++;
+            if (_watch is null or { IsCompleted: true })
+            {
+                _watch = WatchAsync();
+            }
+
+            return true;
+        }
+    }
+
+    public void Leave()
+    {
+        lock (_lock)
+        {
+            _users--;
+            LastHeard = DateTimeOffset.UtcNow;
+        }
+    }
+
+    /// <summary>Asks the host to open a channel, and says whether it answered in time. A refusal is an answer.</summary>
+    public async Task<bool> AnswersAsync(TimeSpan limit)
+    {
+        var asked = Task.Run(Ask);
+        try
+        {
+            var answered = await asked.WaitAsync(limit).ConfigureAwait(false);
+            LastHeard = DateTimeOffset.UtcNow;
+            return answered;
+        }
+        catch (Exception e) when (e is TimeoutException or ObjectDisposedException or InvalidOperationException or System.Net.Sockets.SocketException)
+        {
+            return false;
+        }
+    }
+
+    private bool Ask()
+    {
+        var command = _client.CreateCommand("exec true");
+        try
+        {
+            // Returns once the host has opened the channel.
+            _ = command.ExecuteAsync();
+            return true;
+        }
+        catch (Exception e) when (e is SshConnectionException or SshOperationTimeoutException)
+        {
+            return false;
+        }
+        catch (SshException)
+        {
+            return true;
+        }
+        finally
+        {
+            _ = Task.Run(() => Quietly(command.Dispose));
+        }
+    }
+
+    /// <summary>For goodbyes: on a link that is gone there is nobody to say goodbye to, and SSH.NET's objects say so in many ways.</summary>
+    internal static void Quietly(Action goodbye)
+    {
+        try
+        {
+            goodbye();
+        }
+        catch (Exception e) when (e is SshException or ObjectDisposedException or InvalidOperationException or NullReferenceException or System.Net.Sockets.SocketException or AggregateException)
+        {
+        }
+    }
+
+    /// <summary>Gives the connection up without waiting for anything. Everything that runs on it is told that the host is gone.</summary>
+    public void Abandon()
+    {
+        if (_lost.TrySetResult())
+        {
+            Dispose();
+        }
+    }
+
+    public void Dispose()
+    {
+        lock (_lock)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            _disposed = true;
+        }
+
+        _lost.TrySetResult();
+        _ = Task.Run(() => Quietly(_client.Dispose));
+    }
+
+    private async Task WatchAsync()
+    {
+        while (Users > 0 && !_lost.Task.IsCompleted)
+        {
+            await Task.WhenAny(_lost.Task, Task.Delay(ProbeInterval)).ConfigureAwait(false);
+            if (Users > 0 && !_lost.Task.IsCompleted && !await AnswersAsync(ProbeLimit).ConfigureAwait(false))
+            {
+                Abandon();
+            }
+        }
+    }
+}

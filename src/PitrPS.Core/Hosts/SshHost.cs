@@ -1,0 +1,385 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+using System.Text;
+using Renci.SshNet;
+using Renci.SshNet.Common;
+
+namespace PitrPS.Hosts;
+
+/// <summary>A host over SSH. Safe for many callers at once; connections are made when they are needed and again when they were lost.</summary>
+internal sealed class SshHost(HostLogin login) : IRemoteHost
+{
+    // A connection that was silent for this long is asked before a command is trusted to it.
+    private static readonly TimeSpan Trusted = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan AskLimit = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan Idle = TimeSpan.FromMinutes(5);
+
+    // How long a command that was given up may take to be ended on the host.
+    private static readonly TimeSpan EndingLimit = TimeSpan.FromSeconds(5);
+
+    private readonly SemaphoreSlim _gate = new(1, 1);
+    private readonly List<SshConnection> _connections = [];
+    private readonly SshLogin _login = new(login);
+    private Timer? _idle;
+    private volatile bool _closed;
+    private volatile SudoWay _sudo = SudoWay.NoPassword;
+
+    /// <summary>What errors name as their target: the host object, once there is one.</summary>
+    public object Target { get; set; } = login.Name;
+
+    public async Task<CommandResult> RunAsync(RemoteCommand command, CancellationToken cancel)
+    {
+        var (exitCode, output, errors) = await RunBytesAsync(command, null, cancel).ConfigureAwait(false);
+        return new CommandResult(exitCode, Encoding.UTF8.GetString(output.Span), Encoding.UTF8.GetString(errors.Span));
+    }
+
+    public async Task<IRemoteProcess> StartAsync(RemoteCommand command, CancellationToken cancel)
+    {
+        var watch = Stopwatch.StartNew();
+        command = command with { KeepsInput = true };
+        while (true)
+        {
+            var execution = await SendAsync(command, null, cancel).ConfigureAwait(false);
+            var process = new SshProcess(this, execution, command);
+            try
+            {
+                await process.BegunAsync(command.Timeout, cancel).ConfigureAwait(false);
+                CommandTrace.Tell(login.Name, command.Display, watch.Elapsed, "started");
+                return process;
+            }
+            catch (SudoPasswordWanted) when (UseSudoPassword())
+            {
+                await process.DisposeAsync().ConfigureAwait(false);
+            }
+            catch (Exception e)
+            {
+                await process.DisposeAsync().ConfigureAwait(false);
+                throw Translate(e, command, watch, cancel);
+            }
+        }
+    }
+
+    public async Task<byte[]?> ReadFileAsync(string path, CancellationToken cancel)
+    {
+        var command = RemoteFiles.Read(path);
+        var (exitCode, output, errors) = await RunBytesAsync(command, $"read {path}", cancel).ConfigureAwait(false);
+        return exitCode switch
+        {
+            0 => output.ToArray(),
+            RemoteFiles.NoSuchFile => null,
+            _ => throw RemoteFiles.Failed("read", path, login.Name, errors, Target),
+        };
+    }
+
+    public async Task WriteFileAsync(RemoteFile file, CancellationToken cancel)
+    {
+        var (exitCode, _, errors) = await RunBytesAsync(RemoteFiles.Write(file), $"write {file.Path} ({file.Content.Length} bytes)", cancel).ConfigureAwait(false);
+        if (exitCode != 0)
+        {
+            throw RemoteFiles.Failed("written", file.Path, login.Name, errors, Target);
+        }
+    }
+
+    public async Task<IForwardedPort> ForwardAsync(int remotePort, CancellationToken cancel)
+    {
+        var watch = Stopwatch.StartNew();
+        var connection = await EnterAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            var port = new ForwardedPortLocal("127.0.0.1", 0, "127.0.0.1", (uint)remotePort);
+            await Task.Run(() =>
+            {
+                connection.Client.AddForwardedPort(port);
+                port.Start();
+            }, cancel).WaitAsync(cancel).ConfigureAwait(false);
+            CommandTrace.Tell(login.Name, $"port {remotePort} forwarded to 127.0.0.1:{port.BoundPort}", watch.Elapsed, "open");
+            return new SshForward(connection, port);
+        }
+        catch (Exception e)
+        {
+            connection.Leave();
+            throw Translate(e, RemoteCommand.Of("forward", remotePort.ToString(System.Globalization.CultureInfo.InvariantCulture)), watch, cancel);
+        }
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        _closed = true;
+        _idle?.Dispose();
+        lock (_connections)
+        {
+            _connections.ForEach(c => c.Dispose());
+            _connections.Clear();
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
+    /// <summary>Ends a command on the host that nobody waits for any more, without making anybody wait for that. Best effort: a lost link cannot carry it.</summary>
+    internal void EndBehind(RemoteCommand command, int processId)
+    {
+        _ = Task.Run(async () =>
+        {
+            using var limit = new CancellationTokenSource(EndingLimit);
+            CommandTrace.ListenWith(null);
+            try
+            {
+                await RunAsync(RemoteCommand.Of("kill", "-TERM", processId.ToString(System.Globalization.CultureInfo.InvariantCulture)) with { User = command.User }, limit.Token).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is PitrException or OperationCanceledException)
+            {
+                // The time limit that it was started with ends it on the host.
+            }
+        });
+    }
+
+    private async Task<(int ExitCode, ReadOnlyMemory<byte> Output, ReadOnlyMemory<byte> Errors)> RunBytesAsync(RemoteCommand command, string? display, CancellationToken cancel)
+    {
+        var watch = Stopwatch.StartNew();
+        while (true)
+        {
+            // The host's own limit comes after ours, so that ours is the one that is reported.
+            TimeSpan? hostLimit = command.Timeout == Timeout.InfiniteTimeSpan ? null : command.Timeout + TimeSpan.FromSeconds(2);
+            SshExecution? execution = null;
+            try
+            {
+                execution = await SendAsync(command, hostLimit, cancel).ConfigureAwait(false);
+                await execution.StartedAsync(cancel).ConfigureAwait(false);
+                var input = PasswordAhead(command);
+                if (!input.IsEmpty)
+                {
+                    _ = execution.WriteAsync(input, close: true);
+                }
+
+                var left = command.Timeout == Timeout.InfiniteTimeSpan ? command.Timeout : command.Timeout - watch.Elapsed;
+                await execution.GuardedAsync(execution.Ended, left < TimeSpan.Zero && left != Timeout.InfiniteTimeSpan ? TimeSpan.Zero : left, cancel).ConfigureAwait(false);
+                var output = ReadAll(execution.Output);
+                var errors = ReadAll(execution.ErrorOutput);
+                var own = Own(command, execution.ExitCode, output, errors);
+                CommandTrace.Tell(login.Name, display ?? command.Display, watch.Elapsed, $"exit {execution.ExitCode}");
+                return (execution.ExitCode, own.Output, own.Errors);
+            }
+            catch (SudoPasswordWanted) when (UseSudoPassword())
+            {
+                // It was not let in, so it has not run: this is the first time that it is really sent.
+            }
+            catch (Exception e)
+            {
+                if (execution is not null && e is OperationCanceledException or TimeoutException && CommandLine.FindBegin(Peek(execution!.Output)) is { } begun)
+                {
+                    EndBehind(command, begun.ProcessId);
+                }
+
+                CommandTrace.Tell(login.Name, display ?? command.Display, watch.Elapsed, "not finished");
+                throw Translate(e, command, watch, cancel);
+            }
+            finally
+            {
+                execution?.Leave();
+            }
+        }
+    }
+
+    private async Task<SshExecution> SendAsync(RemoteCommand command, TimeSpan? hostLimit, CancellationToken cancel)
+    {
+        var line = CommandLine.For(command, login.UserName, _sudo, hostLimit);
+        var connection = await EnterAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            return SshExecution.Start(connection, line);
+        }
+        catch (Exception e)
+        {
+            connection.Leave();
+            throw Translate(e, command, Stopwatch.StartNew(), cancel);
+        }
+    }
+
+    /// <summary>Takes a place on a connection that answers, making one where there is none.</summary>
+    private async Task<SshConnection> EnterAsync(CancellationToken cancel)
+    {
+        await _gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            if (_closed)
+            {
+                throw new PitrException("PitrPS.HostDisconnected", ErrorKind.InvalidOperation, $"{login.Name} was disconnected.", "Connect to it again with Connect-PgHost.", Target);
+            }
+
+            foreach (var connection in Snapshot())
+            {
+                if (!connection.IsUsable)
+                {
+                    Forget(connection);
+                    continue;
+                }
+
+                if (!connection.TryEnter())
+                {
+                    continue;
+                }
+
+                if (DateTimeOffset.UtcNow - connection.LastHeard <= Trusted || connection.Users > 1 || await connection.AnswersAsync(AskLimit).WaitAsync(cancel).ConfigureAwait(false))
+                {
+                    return connection;
+                }
+
+                connection.Leave();
+                connection.Abandon();
+                Forget(connection);
+            }
+
+            var made = await _login.ConnectAsync(Target, cancel).ConfigureAwait(false);
+            made.TryEnter();
+            lock (_connections)
+            {
+                _connections.Add(made);
+                _idle ??= new Timer(_ => CloseIdle(), null, Idle, Idle);
+            }
+
+            if (_closed)
+            {
+                made.Dispose();
+            }
+
+            return made;
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    private SshConnection[] Snapshot()
+    {
+        lock (_connections)
+        {
+            return [.. _connections];
+        }
+    }
+
+    private void Forget(SshConnection connection)
+    {
+        lock (_connections)
+        {
+            _connections.Remove(connection);
+        }
+
+        connection.Dispose();
+    }
+
+    // A host object that nobody holds any more must not hold a connection open for ever; the next command makes a new one.
+    private void CloseIdle()
+    {
+        foreach (var connection in Snapshot().Where(c => c.Users == 0 && DateTimeOffset.UtcNow - c.LastHeard > Idle))
+        {
+            Forget(connection);
+        }
+
+        lock (_connections)
+        {
+            if (_connections.Count == 0)
+            {
+                _idle?.Dispose();
+                _idle = null;
+            }
+        }
+    }
+
+    internal ReadOnlyMemory<byte> PasswordAhead(RemoteCommand command)
+    {
+        if (_sudo == SudoWay.NoPassword || !CommandLine.NeedsSudo(command, login.UserName))
+        {
+            return command.Input;
+        }
+
+        return (byte[])[.. Encoding.UTF8.GetBytes(login.SudoPassword!.Reveal()), (byte)'\n', .. command.Input.Span];
+    }
+
+    private bool UseSudoPassword()
+    {
+        if (login.SudoPassword is null || _sudo == SudoWay.Password)
+        {
+            return false;
+        }
+
+        _sudo = SudoWay.Password;
+        return true;
+    }
+
+    /// <summary>What the command itself printed; what login scripts printed before it is dropped. Throws when the command was not let in.</summary>
+    private (ReadOnlyMemory<byte> Output, ReadOnlyMemory<byte> Errors) Own(RemoteCommand command, int exitCode, byte[] output, byte[] errors)
+    {
+        if (CommandLine.FindBegin(output) is { } begin)
+        {
+            return (output.AsMemory(begin.Start), errors.AsMemory(CommandLine.FindBegin(errors)?.Start ?? 0));
+        }
+
+        throw NotBegun(command, exitCode, Encoding.UTF8.GetString(errors));
+    }
+
+    /// <summary>Why a command did not begin: sudo refused it, or the account has no shell.</summary>
+    internal Exception NotBegun(RemoteCommand command, int exitCode, string errors)
+    {
+        if (CommandLine.NeedsSudo(command, login.UserName))
+        {
+            return SudoRefusal.From(login, Target, _sudo, errors);
+        }
+
+        return new PitrException("PitrPS.NoShell", ErrorKind.PermissionDenied,
+            $"{login.UserName} on {login.Name} cannot run commands (exit code {exitCode}): {errors.Trim()}",
+            "Log in as a user with an ordinary login shell and no forced command.", Target);
+    }
+
+    internal Exception Translate(Exception e, RemoteCommand command, Stopwatch watch, CancellationToken cancel) => e switch
+    {
+        PitrException => e,
+        SudoPasswordWanted wanted => wanted.Error,
+        OperationCanceledException when cancel.IsCancellationRequested => e,
+        TimeoutException => new PitrException("PitrPS.CommandTimeout", ErrorKind.OperationTimeout,
+            $"On {login.Name}, '{command.Display}' has not ended after {watch.Elapsed.TotalSeconds:0} s.",
+            "Look at what it waits for on the host, then run the same cmdlet again.", Target, e),
+        SshException or SocketException or ObjectDisposedException or InvalidOperationException or NullReferenceException or OperationCanceledException => new PitrException(
+            "PitrPS.HostUnreachable", ErrorKind.ConnectionError,
+            $"The connection to {login.Name} ({login.Address}, port {login.Port}) was lost: {e.Message}",
+            "Look whether the host and the network are up, then run the same cmdlet again: it goes on where it stopped.", Target, e),
+        _ => e,
+    };
+
+    private static byte[] ReadAll(Stream stream)
+    {
+        using var all = new MemoryStream();
+        stream.CopyTo(all);
+        return all.ToArray();
+    }
+
+    // Only what is there already: reading more would wait.
+    private static byte[] Peek(Stream stream)
+    {
+        var buffer = new byte[(int)Math.Min(stream.Length, 65536)];
+        return buffer.Length == 0 ? buffer : buffer[..stream.Read(buffer, 0, buffer.Length)];
+    }
+}
+
+/// <summary>A forwarded port and its place on the connection.</summary>
+internal sealed class SshForward(SshConnection connection, ForwardedPortLocal port) : IForwardedPort
+{
+    private int _closed;
+
+    public int LocalPort { get; } = (int)port.BoundPort;
+
+    public ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _closed, 1) == 0)
+        {
+            _ = Task.Run(() =>
+            {
+                SshConnection.Quietly(() => connection.Client.RemoveForwardedPort(port));
+                SshConnection.Quietly(port.Dispose);
+                connection.Leave();
+            });
+        }
+
+        return ValueTask.CompletedTask;
+    }
+}

@@ -1,0 +1,121 @@
+using System.Net.Sockets;
+using Renci.SshNet;
+using Renci.SshNet.Common;
+using Renci.SshNet.Messages.Transport;
+
+namespace PitrPS.Hosts;
+
+/// <summary>Makes connections: host key first, then the ways to log in.</summary>
+internal sealed class SshLogin(HostLogin login)
+{
+    /// <summary>All of a connection, from the name to the login, has this long.</summary>
+    public static readonly TimeSpan Limit = TimeSpan.FromSeconds(9);
+
+    // SSH.NET's own limit for a single answer; far above ours, because it is also how long a command may leave its input unread.
+    private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(60);
+
+    private readonly KnownHostsFiles _files = new(login.KnownHostsFile);
+    private IReadOnlyList<IPrivateKeySource>? _keys;
+
+    /// <exception cref="PitrException">
+    /// <c>PitrPS.HostUnreachable</c>, <c>PitrPS.HostKeyUnknown</c>, <c>PitrPS.HostKeyChanged</c>, <c>PitrPS.HostKeyRevoked</c>,
+    /// <c>PitrPS.AuthenticationFailed</c>, <c>PitrPS.KeyFileNotFound</c>, <c>PitrPS.KeyPassphraseRequired</c>, <c>PitrPS.KeyPassphraseWrong</c>.
+    /// </exception>
+    public async Task<SshConnection> ConnectAsync(object target, CancellationToken cancel)
+    {
+        _keys ??= await Task.Run(() => SshKeys.Find(login, target), cancel).ConfigureAwait(false);
+        var known = _files.Read();
+        var check = new HostKeyCheck(login, known, target);
+        var client = new SshClient(Info(check)) { KeepAliveInterval = Timeout.InfiniteTimeSpan };
+        client.HostKeyReceived += check.OnHostKey;
+
+        // Only the first part of SSH.NET's ConnectAsync heeds a token, so it runs by itself and is left behind when it takes too long.
+        var connecting = Task.Run(() => client.ConnectAsync(cancel), cancel);
+        try
+        {
+            await connecting.WaitAsync(Limit, cancel).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            _ = connecting.ContinueWith(_ => SshConnection.Quietly(client.Dispose), TaskScheduler.Default);
+            cancel.ThrowIfCancellationRequested();
+            throw check.Refusal ?? Translate(e, check, target);
+        }
+
+        if (check.ToRemember is { } key)
+        {
+            _files.Append(login.Name, login.Port, key.Type, key.Blob);
+        }
+
+        return new SshConnection(client);
+    }
+
+    private ConnectionInfo Info(HostKeyCheck check)
+    {
+        var methods = new List<AuthenticationMethod>();
+        if (_keys!.Count > 0)
+        {
+            methods.Add(new PrivateKeyAuthenticationMethod(login.UserName, [.. _keys]));
+        }
+
+        if (login.Password is { } password)
+        {
+            methods.Add(new PasswordAuthenticationMethod(login.UserName, password.Reveal()));
+            var interactive = new KeyboardInteractiveAuthenticationMethod(login.UserName);
+            interactive.AuthenticationPrompt += (_, e) =>
+            {
+                // Anything but one question for the password (a second factor, a new password) cannot be answered from here.
+                if (e.Prompts.Count == 1 && !e.Prompts[0].IsEchoed)
+                {
+                    e.Prompts[0].Response = password.Reveal();
+                }
+            };
+            methods.Add(interactive);
+        }
+
+        if (methods.Count == 0)
+        {
+            methods.Add(new NoneAuthenticationMethod(login.UserName));
+        }
+
+        var info = new ConnectionInfo(login.Address, login.Port, login.UserName, [.. methods]) { Timeout = AnswerLimit };
+        foreach (var name in info.HostKeyAlgorithms.Keys.Except(check.Algorithms).ToList())
+        {
+            info.HostKeyAlgorithms.Remove(name);
+        }
+
+        return info;
+    }
+
+    private PitrException Translate(Exception e, HostKeyCheck check, object target) => e switch
+    {
+        PitrException known => known,
+        SshConnectionException { DisconnectReason: DisconnectReason.KeyExchangeFailed } when e.Message.Contains("host key algorithm", StringComparison.Ordinal) => check.NoKnownType(e),
+        SshAuthenticationException => new PitrException("PitrPS.AuthenticationFailed", ErrorKind.AuthenticationError,
+            $"{login.Name} does not let {login.UserName} log in{Tried()}: {e.Message}",
+            "Give the right key with -KeyFile, load it into the SSH agent, or give a password with -Credential. Look at -UserName, too.", target, e),
+        TimeoutException or SshOperationTimeoutException => Unreachable($"no answer within {Limit.TotalSeconds:0} s", e, target),
+        SocketException socket => Unreachable(socket.Message, e, target),
+        _ => Unreachable(e.Message, e, target),
+    };
+
+    private string Tried()
+    {
+        var tried = new List<string>();
+        if (_keys!.Count > 0)
+        {
+            tried.Add($"{_keys.Count} key(s)");
+        }
+
+        if (login.Password is not null)
+        {
+            tried.Add("a password");
+        }
+
+        return tried.Count == 0 ? " (no key was found and no password was given)" : $" with {string.Join(" and ", tried)}";
+    }
+
+    private PitrException Unreachable(string why, Exception e, object target) => new(
+        "PitrPS.HostUnreachable", ErrorKind.ConnectionError, $"{login.Name} cannot be reached at {login.Address}, port {login.Port}: {why}",
+        "Look at the name, the address and the port, whether the host is up, and whether a firewall lets SSH through.", target, e);
+}
