@@ -5,6 +5,9 @@ namespace PitrPS.Hosts;
 /// <summary>The one place where anything is quoted for a shell.</summary>
 internal static class ShellQuoting
 {
+    // MAX_ARG_STRLEN of Linux is 128 KiB for one argument, and the login shell gets the line as one.
+    private const int LongestLine = 131_000;
+
     /// <summary>The word as it is where it is plainly safe, else in single quotes, for a POSIX shell.</summary>
     public static string Quote(string word)
     {
@@ -35,7 +38,8 @@ internal static class ShellQuoting
             }
         }
 
-        return line.Append('\'').ToString();
+        return line.Length < LongestLine ? line.Append('\'').ToString() : throw new PitrException("PitrPS.CommandTooLong", ErrorKind.InvalidArgument,
+            $"A remote command would be {line.Length} characters long; Linux takes {LongestLine}.", "Do it in smaller parts.");
     }
 
     private static void RefuseNul(string text)

@@ -4,7 +4,7 @@ using Renci.SshNet.Common;
 namespace PitrPS.Hosts;
 
 /// <summary>
-/// One SSH connection. SSH.NET's calls block, for up to its timeout, when a link hangs, whatever a token says; so each runs on a thread of the pool
+/// One SSH connection. SSH.NET's calls block, for up to its timeout, when a link hangs, whatever a token says; so each runs on another thread
 /// and is given up, not waited for. While anything is under way, a channel is opened every few seconds: a host that does not answer that is gone.
 /// </summary>
 internal sealed class SshConnection : IDisposable
@@ -95,7 +95,7 @@ internal sealed class SshConnection : IDisposable
     /// <summary>Asks the host to open a channel, and says whether it answered in time. A refusal is an answer.</summary>
     public async Task<bool> AnswersAsync(TimeSpan limit)
     {
-        var asked = Task.Run(Ask);
+        var asked = OnItsOwnThread(Ask);
         try
         {
             var answered = await asked.WaitAsync(limit).ConfigureAwait(false);
@@ -107,6 +107,10 @@ internal sealed class SshConnection : IDisposable
             return false;
         }
     }
+
+    /// <summary>For calls that block: a thread of the pool each would leave none for the rest.</summary>
+    public static Task<T> OnItsOwnThread<T>(Func<T> call) =>
+        Task.Factory.StartNew(call, CancellationToken.None, TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
 
     private bool Ask()
     {
@@ -127,19 +131,21 @@ internal sealed class SshConnection : IDisposable
         }
         finally
         {
-            _ = Task.Run(() => Quietly(command.Dispose));
+            _ = OnItsOwnThread(() => Quietly(command.Dispose));
         }
     }
 
     /// <summary>For goodbyes: on a link that is gone there is nobody to say goodbye to, and SSH.NET's objects say so in many ways.</summary>
-    internal static void Quietly(Action goodbye)
+    internal static bool Quietly(Action goodbye)
     {
         try
         {
             goodbye();
+            return true;
         }
         catch (Exception e) when (e is SshException or ObjectDisposedException or InvalidOperationException or NullReferenceException or System.Net.Sockets.SocketException or AggregateException)
         {
+            return false;
         }
     }
 
@@ -165,7 +171,7 @@ internal sealed class SshConnection : IDisposable
         }
 
         _lost.TrySetResult();
-        _ = Task.Run(() => Quietly(_client.Dispose));
+        _ = OnItsOwnThread(() => Quietly(_client.Dispose));
     }
 
     private async Task WatchAsync()

@@ -22,7 +22,7 @@ internal sealed class SshExecution
         _command = command;
         var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         Ended = ended.Task;
-        _started = Task.Run(() =>
+        _started = SshConnection.OnItsOwnThread(() =>
         {
             try
             {
@@ -30,6 +30,7 @@ internal sealed class SshExecution
                 _command.ExecuteAsync().ContinueWith(
                     t => _ = t.IsCompletedSuccessfully ? ended.TrySetResult() : ended.TrySetException(t.Exception?.InnerException ?? new ObjectDisposedException(nameof(SshCommand))),
                     TaskScheduler.Default);
+                return true;
             }
             catch (Exception e)
             {
@@ -41,6 +42,9 @@ internal sealed class SshExecution
 
     /// <summary>Completes when the command has ended; fails when the connection broke.</summary>
     public Task Ended { get; }
+
+    /// <summary>SSH.NET sends the end of input only where there was some.</summary>
+    public bool HasWritten { get; private set; }
 
     public Stream Output => _command.OutputStream;
 
@@ -70,11 +74,12 @@ internal sealed class SshExecution
     }
 
     /// <summary>Writes input in the background of the command; a command that ends without reading it all is no error.</summary>
-    public Task WriteAsync(ReadOnlyMemory<byte> data, bool close) => Task.Run(() =>
+    public Task WriteAsync(ReadOnlyMemory<byte> data, bool close) => SshConnection.OnItsOwnThread(() =>
     {
         try
         {
             _input ??= _command.CreateInputStream();
+            HasWritten |= !data.IsEmpty;
             var bytes = data.ToArray();
             for (var at = 0; at < bytes.Length && !Ended.IsCompleted; at += 32768)
             {
@@ -85,10 +90,13 @@ internal sealed class SshExecution
             {
                 _input.Dispose();
             }
+
+            return true;
         }
         catch (Exception e) when (e is InvalidOperationException or ObjectDisposedException or SshException or System.Net.Sockets.SocketException or NullReferenceException)
         {
             // It has ended, or the connection has: both are told by the end of the command.
+            return false;
         }
     });
 
@@ -100,10 +108,11 @@ internal sealed class SshExecution
             return;
         }
 
-        _ = Task.Run(() =>
+        _ = SshConnection.OnItsOwnThread(() =>
         {
-            SshConnection.Quietly(_command.Dispose);
+            var quiet = SshConnection.Quietly(_command.Dispose);
             _connection.Leave();
+            return quiet;
         });
     }
 

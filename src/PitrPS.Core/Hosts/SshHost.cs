@@ -11,7 +11,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
 {
     // A connection that was silent for this long is asked before a command is trusted to it.
     private static readonly TimeSpan Trusted = TimeSpan.FromSeconds(2);
-    private static readonly TimeSpan AskLimit = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan AskLimit = TimeSpan.FromSeconds(2.5);
     private static readonly TimeSpan Idle = TimeSpan.FromMinutes(5);
 
     // How long a command that was given up may take to be ended on the host.
@@ -20,12 +20,15 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
     private readonly SemaphoreSlim _gate = new(1, 1);
     private readonly List<SshConnection> _connections = [];
     private readonly SshLogin _login = new(login);
+    private (long At, PitrException Error)? _failure;
     private Timer? _idle;
     private volatile bool _closed;
     private volatile SudoWay _sudo = SudoWay.NoPassword;
 
     /// <summary>What errors name as their target: the host object, once there is one.</summary>
     public object Target { get; set; } = login.Name;
+
+    public string Name => login.Name;
 
     public async Task<CommandResult> RunAsync(RemoteCommand command, CancellationToken cancel)
     {
@@ -87,11 +90,13 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         try
         {
             var port = new ForwardedPortLocal("127.0.0.1", 0, "127.0.0.1", (uint)remotePort);
-            await Task.Run(() =>
+            RoomForForwards();
+            await SshConnection.OnItsOwnThread(() =>
             {
                 connection.Client.AddForwardedPort(port);
                 port.Start();
-            }, cancel).WaitAsync(cancel).ConfigureAwait(false);
+                return true;
+            }).WaitAsync(cancel).ConfigureAwait(false);
             CommandTrace.Tell(login.Name, $"port {remotePort} forwarded to 127.0.0.1:{port.BoundPort}", watch.Elapsed, "open");
             return new SshForward(connection, port);
         }
@@ -124,7 +129,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
             CommandTrace.ListenWith(null);
             try
             {
-                await RunAsync(RemoteCommand.Of("kill", "-TERM", processId.ToString(System.Globalization.CultureInfo.InvariantCulture)) with { User = command.User }, limit.Token).ConfigureAwait(false);
+                await RunAsync(RemoteCommand.Shell("kill -TERM \"$1\"", processId.ToString(System.Globalization.CultureInfo.InvariantCulture)) with { User = command.User }, limit.Token).ConfigureAwait(false);
             }
             catch (Exception e) when (e is PitrException or OperationCanceledException)
             {
@@ -198,14 +203,22 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
     /// <summary>Takes a place on a connection that answers, making one where there is none.</summary>
     private async Task<SshConnection> EnterAsync(CancellationToken cancel)
     {
+        var asked = Stopwatch.GetTimestamp();
         await _gate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
-            if (_closed)
+            if (_failure is { } failed && failed.At > asked)
             {
-                throw new PitrException("PitrPS.HostDisconnected", ErrorKind.InvalidOperation, $"{login.Name} was disconnected.", "Connect to it again with Connect-PgHost.", Target);
+                // Whoever waited while the host was found to be gone need not find out again.
+                throw failed.Error;
             }
 
+            if (_closed)
+            {
+                throw Disconnected(null);
+            }
+
+            var limit = SshLogin.FirstLimit;
             foreach (var connection in Snapshot())
             {
                 if (!connection.IsUsable)
@@ -227,9 +240,10 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
                 connection.Leave();
                 connection.Abandon();
                 Forget(connection);
+                limit = SshLogin.AgainLimit;
             }
 
-            var made = await _login.ConnectAsync(Target, cancel).ConfigureAwait(false);
+            var made = await _login.ConnectAsync(Target, limit, cancel).ConfigureAwait(false);
             made.TryEnter();
             lock (_connections)
             {
@@ -244,9 +258,27 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
 
             return made;
         }
+        catch (PitrException e)
+        {
+            _failure = (Stopwatch.GetTimestamp(), e);
+            throw;
+        }
         finally
         {
             _gate.Release();
+        }
+    }
+
+    private PitrException Disconnected(Exception? inner) => new(
+        "PitrPS.HostDisconnected", ErrorKind.InvalidOperation, $"{login.Name} was disconnected.", "Connect to it again with Connect-PgHost.", Target, inner);
+
+    // Every connection through a forwarded port keeps a thread of the pool; with two processors the pool would hesitate for each.
+    private static void RoomForForwards()
+    {
+        ThreadPool.GetMinThreads(out var workers, out var ports);
+        if (workers < 16)
+        {
+            ThreadPool.SetMinThreads(16, ports);
         }
     }
 
@@ -334,6 +366,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
     internal Exception Translate(Exception e, RemoteCommand command, Stopwatch watch, CancellationToken cancel) => e switch
     {
         PitrException => e,
+        not OperationCanceledException when _closed => Disconnected(e),
         SudoPasswordWanted wanted => wanted.Error,
         OperationCanceledException when cancel.IsCancellationRequested => e,
         TimeoutException => new PitrException("PitrPS.CommandTimeout", ErrorKind.OperationTimeout,
@@ -372,11 +405,12 @@ internal sealed class SshForward(SshConnection connection, ForwardedPortLocal po
     {
         if (Interlocked.Exchange(ref _closed, 1) == 0)
         {
-            _ = Task.Run(() =>
+            _ = SshConnection.OnItsOwnThread(() =>
             {
                 SshConnection.Quietly(() => connection.Client.RemoveForwardedPort(port));
-                SshConnection.Quietly(port.Dispose);
+                var quiet = SshConnection.Quietly(port.Dispose);
                 connection.Leave();
+                return quiet;
             });
         }
 

@@ -4,16 +4,17 @@ using Renci.SshNet.Security;
 
 namespace PitrPS.Hosts;
 
-/// <summary>Finds the private keys to log in with: those that were named, else the agent's and the usual files.</summary>
+/// <summary>Finds the private keys to log in with: those that were named, else the agent's and then the usual files, as ssh does.</summary>
 internal static class SshKeys
 {
     private static readonly string[] Usual = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
     public static IReadOnlyList<IPrivateKeySource> Find(HostLogin login, object target)
     {
+        var agent = SshAgent.Find();
         if (login.KeyFiles.Count > 0)
         {
-            return [.. login.KeyFiles.Select(file => Load(file, login.KeyPassphrase, target))];
+            return [.. login.KeyFiles.Select(file => Load(file, login.KeyPassphrase, agent, target))];
         }
 
         // With a password and no key named, only the password is tried: a server counts every key against its limit.
@@ -22,24 +23,30 @@ internal static class SshKeys
             return [];
         }
 
-        var keys = new List<IPrivateKeySource>();
+        List<IPrivateKeySource> keys = [.. agent?.Identities().Select(identity => new AgentKeySource(agent, identity)) ?? []];
         var home = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".ssh");
         foreach (var file in Usual.Select(name => Path.Combine(home, name)).Where(File.Exists))
         {
             try
             {
-                keys.Add(Load(file, login.KeyPassphrase, target));
+                var key = Load(file, login.KeyPassphrase, null, target);
+                if (!keys.Any(k => Blob(k).SequenceEqual(Blob(key))))
+                {
+                    keys.Add(key);
+                }
             }
             catch (PitrException e) when (e.Id is "PitrPS.KeyPassphraseRequired" or "PitrPS.KeyPassphraseWrong" or "PitrPS.KeyFileInvalid")
             {
-                // Nobody asked for this file; the login says what it tried.
+                // Nobody asked for this file; a login that fails says what it tried.
             }
         }
 
         return keys;
     }
 
-    private static SignsWithSha2 Load(string file, Secret? passphrase, object target)
+    private static ReadOnlySpan<byte> Blob(IPrivateKeySource key) => key.HostKeyAlgorithms.First().Data;
+
+    private static IPrivateKeySource Load(string file, Secret? passphrase, SshAgent? agent, object target)
     {
         if (!File.Exists(file))
         {
@@ -48,25 +55,54 @@ internal static class SshKeys
 
         try
         {
-            return new SignsWithSha2(new PrivateKeyFile(file, passphrase?.Reveal()));
+            return new OneOffer(new PrivateKeyFile(file, passphrase?.Reveal()));
         }
         catch (SshPassPhraseNullOrEmptyException e)
         {
-            throw new PitrException("PitrPS.KeyPassphraseRequired", ErrorKind.AuthenticationError, $"The key file {file} is encrypted.",
-                "Give its passphrase with -KeyPassphrase, or load the key into the SSH agent and leave -KeyFile out.", target, e);
+            return InAgent(file, agent) ?? throw new PitrException("PitrPS.KeyPassphraseRequired", ErrorKind.AuthenticationError, $"The key file {file} is encrypted.",
+                "Give its passphrase with -KeyPassphrase, or load the key into the SSH agent with ssh-add.", target, e);
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            throw passphrase is not null
+            throw passphrase is not null && IsEncrypted(file)
                 ? new PitrException("PitrPS.KeyPassphraseWrong", ErrorKind.AuthenticationError, $"The key file {file} does not open with this passphrase.", "Give the right -KeyPassphrase.", target, e)
                 : new PitrException("PitrPS.KeyFileInvalid", ErrorKind.InvalidData, $"{file} cannot be read as a private key: {e.Message}",
                     "Give the private key (not the .pub file) in OpenSSH's or PEM format, readable for you.", target, e);
         }
     }
 
-    // An RSA key otherwise counts three times against the server's limit of attempts, the third time with SHA-1.
-    private sealed class SignsWithSha2(IPrivateKeySource inner) : IPrivateKeySource
+    private static bool IsEncrypted(string file)
     {
-        public IReadOnlyCollection<HostAlgorithm> HostKeyAlgorithms { get; } = [.. inner.HostKeyAlgorithms.Where(a => a.Name != "ssh-rsa")];
+        try
+        {
+            using var key = new PrivateKeyFile(file);
+            return false;
+        }
+        catch (SshPassPhraseNullOrEmptyException)
+        {
+            return true;
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            return false;
+        }
+    }
+
+    // An encrypted key that the agent has opened already; its public half lies beside it.
+    private static AgentKeySource? InAgent(string file, SshAgent? agent)
+    {
+        if (agent is null || !File.Exists(file + ".pub") || File.ReadAllText(file + ".pub").Split(' ', StringSplitOptions.RemoveEmptyEntries) is not [_, var text, ..])
+        {
+            return null;
+        }
+
+        return agent.Identities().Where(i => Convert.ToBase64String(i.Blob) == text.TrimEnd()).Select(i => new AgentKeySource(agent, i)).FirstOrDefault();
+    }
+
+    // SSH.NET offers an RSA key three times, and each offer counts against the server's limit of attempts.
+    private sealed class OneOffer(IPrivateKeySource inner) : IPrivateKeySource
+    {
+        public IReadOnlyCollection<HostAlgorithm> HostKeyAlgorithms { get; } =
+            [inner.HostKeyAlgorithms.FirstOrDefault(a => a.Name == "rsa-sha2-512") ?? inner.HostKeyAlgorithms.First()];
     }
 }

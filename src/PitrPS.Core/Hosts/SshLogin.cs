@@ -9,9 +9,12 @@ namespace PitrPS.Hosts;
 internal sealed class SshLogin(HostLogin login)
 {
     /// <summary>All of a connection, from the name to the login, has this long.</summary>
-    public static readonly TimeSpan Limit = TimeSpan.FromSeconds(9);
+    public static readonly TimeSpan FirstLimit = TimeSpan.FromSeconds(9.5);
 
-    // SSH.NET's own limit for a single answer; far above ours, because it is also how long a command may leave its input unread.
+    /// <summary>The same after an old connection was found dead, which has already taken some of the 10 s that a lost host may cost.</summary>
+    public static readonly TimeSpan AgainLimit = TimeSpan.FromSeconds(6.5);
+
+    // SSH.NET's own limit for a single answer once we are connected; far above ours, because it is also how long a command may leave its input unread.
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(60);
 
     private readonly KnownHostsFiles _files = new(login.KnownHostsFile);
@@ -21,25 +24,29 @@ internal sealed class SshLogin(HostLogin login)
     /// <c>PitrPS.HostUnreachable</c>, <c>PitrPS.HostKeyUnknown</c>, <c>PitrPS.HostKeyChanged</c>, <c>PitrPS.HostKeyRevoked</c>,
     /// <c>PitrPS.AuthenticationFailed</c>, <c>PitrPS.KeyFileNotFound</c>, <c>PitrPS.KeyPassphraseRequired</c>, <c>PitrPS.KeyPassphraseWrong</c>.
     /// </exception>
-    public async Task<SshConnection> ConnectAsync(object target, CancellationToken cancel)
+    public async Task<SshConnection> ConnectAsync(object target, TimeSpan limit, CancellationToken cancel)
     {
         _keys ??= await Task.Run(() => SshKeys.Find(login, target), cancel).ConfigureAwait(false);
         var known = _files.Read();
         var check = new HostKeyCheck(login, known, target);
-        var client = new SshClient(Info(check)) { KeepAliveInterval = Timeout.InfiniteTimeSpan };
+        var client = new SshClient(Info(check, limit)) { KeepAliveInterval = Timeout.InfiniteTimeSpan };
         client.HostKeyReceived += check.OnHostKey;
 
-        // Only the first part of SSH.NET's ConnectAsync heeds a token, so it runs by itself and is left behind when it takes too long.
-        var connecting = Task.Run(() => client.ConnectAsync(cancel), cancel);
+        // Only the first part of SSH.NET's ConnectAsync heeds a token, so this runs by itself and is left behind when it takes too long.
+        var connecting = SshConnection.OnItsOwnThread(() =>
+        {
+            client.Connect();
+            return true;
+        });
         try
         {
-            await connecting.WaitAsync(Limit, cancel).ConfigureAwait(false);
+            await connecting.WaitAsync(limit, cancel).ConfigureAwait(false);
         }
         catch (Exception e)
         {
             _ = connecting.ContinueWith(_ => SshConnection.Quietly(client.Dispose), TaskScheduler.Default);
             cancel.ThrowIfCancellationRequested();
-            throw check.Refusal ?? Translate(e, check, target);
+            throw check.Refusal ?? Translate(e, check, limit, target);
         }
 
         if (check.ToRemember is { } key)
@@ -47,10 +54,11 @@ internal sealed class SshLogin(HostLogin login)
             _files.Append(login.Name, login.Port, key.Type, key.Blob);
         }
 
+        client.ConnectionInfo.Timeout = AnswerLimit;
         return new SshConnection(client);
     }
 
-    private ConnectionInfo Info(HostKeyCheck check)
+    private ConnectionInfo Info(HostKeyCheck check, TimeSpan limit)
     {
         var methods = new List<AuthenticationMethod>();
         if (_keys!.Count > 0)
@@ -78,7 +86,7 @@ internal sealed class SshLogin(HostLogin login)
             methods.Add(new NoneAuthenticationMethod(login.UserName));
         }
 
-        var info = new ConnectionInfo(login.Address, login.Port, login.UserName, [.. methods]) { Timeout = AnswerLimit };
+        var info = new ConnectionInfo(login.Address, login.Port, login.UserName, [.. methods]) { Timeout = limit };
         foreach (var name in info.HostKeyAlgorithms.Keys.Except(check.Algorithms).ToList())
         {
             info.HostKeyAlgorithms.Remove(name);
@@ -87,17 +95,21 @@ internal sealed class SshLogin(HostLogin login)
         return info;
     }
 
-    private PitrException Translate(Exception e, HostKeyCheck check, object target) => e switch
+    private PitrException Translate(Exception e, HostKeyCheck check, TimeSpan limit, object target) => e switch
     {
         PitrException known => known,
         SshConnectionException { DisconnectReason: DisconnectReason.KeyExchangeFailed } when e.Message.Contains("host key algorithm", StringComparison.Ordinal) => check.NoKnownType(e),
-        SshAuthenticationException => new PitrException("PitrPS.AuthenticationFailed", ErrorKind.AuthenticationError,
+        _ when IsRefusal(e) => new PitrException("PitrPS.AuthenticationFailed", ErrorKind.AuthenticationError,
             $"{login.Name} does not let {login.UserName} log in{Tried()}: {e.Message}",
             "Give the right key with -KeyFile, load it into the SSH agent, or give a password with -Credential. Look at -UserName, too.", target, e),
-        TimeoutException or SshOperationTimeoutException => Unreachable($"no answer within {Limit.TotalSeconds:0} s", e, target),
+        TimeoutException or SshOperationTimeoutException => Unreachable($"no answer within {limit.TotalSeconds:0.#} s", e, target),
         SocketException socket => Unreachable(socket.Message, e, target),
         _ => Unreachable(e.Message, e, target),
     };
+
+    // After too many keys OpenSSH ends the connection instead of answering.
+    private static bool IsRefusal(Exception e) =>
+        e is SshAuthenticationException || (e is SshConnectionException && e.Message.Contains("authentication failures", StringComparison.Ordinal));
 
     private string Tried()
     {

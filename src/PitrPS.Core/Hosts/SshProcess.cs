@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text;
 using System.Threading.Channels;
 
@@ -14,7 +15,9 @@ internal sealed class SshProcess : IRemoteProcess
     private readonly Channel<string> _lines = Channel.CreateUnbounded<string>(new UnboundedChannelOptions { SingleReader = false, SingleWriter = true });
     private readonly SemaphoreSlim _writing = new(1, 1);
     private readonly TaskCompletionSource<int?> _begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Stopwatch _watch = Stopwatch.StartNew();
     private Task<CommandResult>? _completion;
+    private bool _told;
 
     public SshProcess(SshHost host, SshExecution execution, RemoteCommand command)
     {
@@ -62,7 +65,7 @@ internal sealed class SshProcess : IRemoteProcess
         }
         catch (Exception e) when (e is not (OperationCanceledException or IOException))
         {
-            throw _host.Translate(e, _command, System.Diagnostics.Stopwatch.StartNew(), cancel);
+            throw _host.Translate(e, _command, Stopwatch.StartNew(), cancel);
         }
         finally
         {
@@ -88,12 +91,22 @@ internal sealed class SshProcess : IRemoteProcess
     {
         if (!_execution.Ended.IsCompleted)
         {
-            _ = _execution.WriteAsync(ReadOnlyMemory<byte>.Empty, close: true);
-            await Task.WhenAny(_execution.Ended, Task.Delay(Goodbye)).ConfigureAwait(false);
+            if (_execution.HasWritten)
+            {
+                _ = _execution.WriteAsync(ReadOnlyMemory<byte>.Empty, close: true);
+                await Task.WhenAny(_execution.Ended, Task.Delay(Goodbye)).ConfigureAwait(false);
+            }
+
             if (!_execution.Ended.IsCompleted && _begun.Task is { IsCompletedSuccessfully: true, Result: { } processId })
             {
                 _host.EndBehind(_command, processId);
             }
+        }
+
+        if (!_told && _begun.Task is { IsCompletedSuccessfully: true, Result: not null })
+        {
+            _told = true;
+            CommandTrace.Tell(_host.Name, _command.Display, _watch.Elapsed, _execution.Ended.IsCompletedSuccessfully ? $"exit {_execution.ExitCode}" : "ended");
         }
 
         _execution.Leave();
@@ -101,14 +114,13 @@ internal sealed class SshProcess : IRemoteProcess
 
     private async Task<CommandResult> CompleteAsync()
     {
-        var watch = System.Diagnostics.Stopwatch.StartNew();
         try
         {
             await _execution.GuardedAsync(_execution.Ended, Timeout.InfiniteTimeSpan, CancellationToken.None).ConfigureAwait(false);
         }
         catch (Exception e)
         {
-            throw _host.Translate(e, _command, watch, CancellationToken.None);
+            throw _host.Translate(e, _command, _watch, CancellationToken.None);
         }
 
         using var errors = new MemoryStream();

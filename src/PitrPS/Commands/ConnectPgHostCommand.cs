@@ -19,6 +19,8 @@ namespace PitrPS.Commands;
 [OutputType(typeof(PgHost))]
 public sealed class ConnectPgHostCommand : PitrCmdlet
 {
+    private readonly List<HostLogin> _logins = [];
+
     /// <summary>Names of the hosts, as DNS or the system knows them. Host keys are looked up under these names.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [ValidateNotNullOrEmpty]
@@ -27,6 +29,7 @@ public sealed class ConnectPgHostCommand : PitrCmdlet
 
     /// <summary>The user to log in as; the current user unless given. He must be root or be allowed everything by sudo.</summary>
     [Parameter(ValueFromPipelineByPropertyName = true)]
+    [Alias("User")]
     [ValidateNotNullOrEmpty]
     public string? UserName { get; set; }
 
@@ -54,6 +57,7 @@ public sealed class ConnectPgHostCommand : PitrCmdlet
 
     /// <summary>The known_hosts file to use instead of the user's and the system's.</summary>
     [Parameter(ValueFromPipelineByPropertyName = true)]
+    [Alias("KnownHosts")]
     [ValidateNotNullOrEmpty]
     public string? KnownHostsFile { get; set; }
 
@@ -66,17 +70,48 @@ public sealed class ConnectPgHostCommand : PitrCmdlet
     [ValidateNotNullOrEmpty]
     public string? Address { get; set; }
 
+    /// <summary>How many hosts are connected at the same time.</summary>
+    [Parameter]
+    [ValidateRange(1, 64)]
+    public int ThrottleLimit { get; set; } = 16;
+
     /// <inheritdoc/>
-    protected override void ProcessRecord()
+    protected override void ProcessRecord() => _logins.AddRange(Name.Select(LoginTo));
+
+    /// <inheritdoc/>
+    protected override void EndProcessing() => Await(async (feedback, cancel) =>
     {
-        foreach (var name in Name)
+        using var places = new SemaphoreSlim(ThrottleLimit);
+        var connecting = _logins.Select(login => ConnectAsync(login, places, cancel)).ToList();
+        foreach (var (login, task) in _logins.Zip(connecting))
         {
-            Attempt(() =>
+            // In the order of the names, each as soon as it and those before it are known.
+            try
             {
-                var host = Await((_, cancel) => HostConnector.ConnectAsync(LoginTo(name), cancel));
-                ConnectedHosts.Add(host);
-                WriteObject(host);
-            }, name);
+                var host = await task.ConfigureAwait(false);
+                feedback.Write(cmdlet =>
+                {
+                    ConnectedHosts.Add(host);
+                    cmdlet.WriteObject(host);
+                });
+            }
+            catch (PitrException e)
+            {
+                feedback.Error(e, login.Name);
+            }
+        }
+    });
+
+    private static async Task<PgHost> ConnectAsync(HostLogin login, SemaphoreSlim places, CancellationToken cancel)
+    {
+        await places.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            return await HostConnector.ConnectAsync(login, cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            places.Release();
         }
     }
 

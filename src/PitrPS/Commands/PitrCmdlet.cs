@@ -221,6 +221,9 @@ internal sealed class CmdletFeedback : IFeedback
 
     internal void Close() => _queue.CompleteAdding();
 
+    /// <summary>Anything else that must happen on the pipeline thread.</summary>
+    public void Write(Action<Cmdlet> write) => Add(write);
+
     private void Add(Action<Cmdlet> write)
     {
         try
