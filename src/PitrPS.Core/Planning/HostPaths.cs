@@ -1,3 +1,5 @@
+using PitrPS.Hosts;
+
 namespace PitrPS.Planning;
 
 /// <summary>Where PitrPS keeps things on a host. All of it belongs to root; the state is readable by root only.</summary>
@@ -15,6 +17,9 @@ internal static class HostPaths
 
     public const string Run = "/run/pitrps";
     public const string Locks = Run + "/locks";
+
+    /// <summary>Makes the directories that only root may look into, on a host that PitrPS has not been on before.</summary>
+    public static RemoteCommand Prepare { get; } = RemoteCommand.Shell("""umask 077; exec mkdir -p "$@" """, Servers, Operations, History, Pointers, Units).AsRoot();
 
     /// <summary>A subject such as "standby:15/main" as a file name.</summary>
     public static string FileName(string subject) =>

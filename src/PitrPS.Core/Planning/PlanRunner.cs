@@ -112,6 +112,7 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
                 if (!begun)
                 {
                     begun = true;
+                    await plan.Home.RunCheckedAsync(HostPaths.Prepare, cancel).ConfigureAwait(false);
                     await PointAsync(plan, cancel).ConfigureAwait(false);
                 }
 
@@ -221,6 +222,7 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
     {
         foreach (var host in plan.OtherHosts)
         {
+            await host.RunCheckedAsync(HostPaths.Prepare, cancel).ConfigureAwait(false);
             await host.Remote.WriteFileAsync(
                 RemoteFile.Text(PointerOf(plan), $"{plan.Title}: the journal is on {plan.Home.Name} ({plan.Home.Address}), {Journal.PathOf(plan.Operation, plan.Subject)}\n", 0x180), cancel).ConfigureAwait(false);
         }

@@ -1,6 +1,7 @@
 using System.Text;
 using System.Threading.Channels;
 using PitrPS.Hosts;
+using PitrPS.Planning;
 
 namespace PitrPS.Tests.Fakes;
 
@@ -72,6 +73,12 @@ internal sealed class FakeRemoteHost : IRemoteHost
     public Task<CommandResult> RunAsync(RemoteCommand command, CancellationToken cancel)
     {
         Check(cancel);
+        if (command == HostPaths.Prepare)
+        {
+            // A host in memory has every directory.
+            return Task.FromResult(new CommandResult(0, "", ""));
+        }
+
         Commands.Add(command);
         foreach (var (match, reply) in _replies)
         {
