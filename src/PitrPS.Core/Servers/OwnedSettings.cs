@@ -318,7 +318,7 @@ internal static class OwnedSettings
         EditAsync(server, AutoConfOf(server), ConfigText.Text(lines), secret: true, cancel);
 
     // Somebody else's file keeps the mode and the owner that it has.
-    private static async Task EditAsync(PgServer server, string path, string text, bool secret, CancellationToken cancel)
+    public static async Task EditAsync(PgServer server, string path, string text, bool secret, CancellationToken cancel)
     {
         var stat = (await server.Host.RunCheckedAsync(RemoteCommand.Of("stat", "-L", "-c", "%a %U %G", path).AsRoot(), cancel).ConfigureAwait(false)).Text.Split(' ');
         await server.Host.Remote.WriteFileAsync(RemoteFile.Text(path, text, Convert.ToInt32(stat[0], 8), stat[1], stat[2]) with { Secret = secret }, cancel).ConfigureAwait(false);

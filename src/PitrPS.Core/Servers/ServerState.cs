@@ -29,6 +29,9 @@ internal sealed record ServerState
 
     public DateTimeOffset? FrozenAt { get; init; }
 
+    /// <summary>While frozen: whether the delay to go back to stood in PitrPS's own file; otherwise it is somebody else's, and taking ours out brings it back.</summary>
+    public bool? DelayIsOurs { get; init; }
+
     public static string PathOf(string serverName) => $"{HostPaths.Servers}/{HostPaths.FileName(serverName)}.json";
 
     public static ServerState Parse(string text) => JsonSerializer.Deserialize<ServerState>(text, Json) ?? new ServerState();
