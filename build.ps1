@@ -55,7 +55,143 @@ function Invoke-Build {
         [IO.File]::Copy($file, $target, $true)
     }
 
+    # In a process of its own, which imports the module and so holds its files open.
+    Invoke-Program $shell @('-NoProfile', '-File', "$root/scripts/help/New-ModuleHelp.ps1", $module)
     "Built $module"
+}
+
+# What the layers of tests came to. One that broke before it could count is one failure.
+$tally = @{ Passed = 0; Failed = 0; Skipped = 0; Lines = [Collections.Generic.List[string]]::new() }
+
+function Add-Tally([string] $Layer, [int] $Passed, [int] $Failed, [int] $Skipped) {
+    $tally.Passed += $Passed
+    $tally.Failed += $Failed
+    $tally.Skipped += $Skipped
+    $tally.Lines.Add("$Layer`: $Passed passed, $Failed failed, $Skipped skipped")
+}
+
+function Invoke-XunitLayer([string] $Project, [string] $Filter) {
+    $results = [IO.Path]::Combine($out, 'test', "$Project.trx")
+    [IO.File]::Delete($results)
+    $arguments = @('test', "$root/tests/$Project", '--nologo', '-maxcpucount:1', '--logger', "trx;LogFileName=$results", '--logger', 'console;verbosity=minimal')
+    if ($Filter) {
+        $arguments += '--filter', $Filter
+    }
+
+    & dotnet @arguments
+    if (-not [IO.File]::Exists($results)) {
+        return Add-Tally $Project 0 1 0
+    }
+
+    $trx = [Xml.XmlDocument]::new()
+    $trx.Load($results)
+    $counters = $trx.TestRun.ResultSummary.Counters
+    $failed = [int]$counters.executed - [int]$counters.passed
+    if ($failed -eq 0 -and $LASTEXITCODE -ne 0) {
+        $failed = 1
+    }
+
+    Add-Tally $Project ([int]$counters.passed) $failed ([int]$counters.total - [int]$counters.executed)
+}
+
+# A layer that only pwsh can run writes "passed failed skipped" into the file that it is given; exit code 3 says that it has not what it needs.
+function Invoke-PwshLayer([string] $Layer, [string] $Script) {
+    if (-not (Get-Command pwsh -CommandType Application -ErrorAction Ignore)) {
+        $tally.Lines.Add("$Layer`: not run, there is no pwsh on this machine")
+        return
+    }
+
+    $results = [IO.Path]::Combine($out, 'test', "$Layer.txt")
+    $null = [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($results))
+    [IO.File]::Delete($results)
+    & pwsh -NoProfile -NonInteractive -File $Script $results
+    if ($LASTEXITCODE -eq 3) {
+        $tally.Lines.Add("$Layer`: not run, its module is not installed on this machine")
+        return
+    }
+
+    if (-not [IO.File]::Exists($results)) {
+        return Add-Tally $Layer 0 1 0
+    }
+
+    $counts = [IO.File]::ReadAllText($results).Split()
+    Add-Tally $Layer $counts[0] $counts[1] $counts[2]
+}
+
+# The tests' lab lies apart from the one of the Lab task, so that neither takes the other's hosts away.
+function Remove-TestLab {
+    if ([IO.Directory]::Exists($env:PITRPS_LAB) -and $env:PITRPS_LAB_KEEP -ne '1') {
+        & "$root/tests/lab/lab" destroy --all
+    }
+}
+
+function Invoke-Test([hashtable] $Options) {
+    Invoke-Build
+    $layers = if ($Options.layer) { "$($Options.layer)".Split(',') } else { 'unit', 'lab', 'pester', 'analyze' }
+    if (-not $env:PITRPS_LAB) {
+        $env:PITRPS_LAB = '/var/lib/pitrps-lab-tests'
+    }
+
+    try {
+        switch ($layers) {
+            unit { Invoke-XunitLayer PitrPS.Tests $Options.filter }
+            lab { Invoke-XunitLayer PitrPS.LabTests $Options.filter; Remove-TestLab }
+            pester { Invoke-PwshLayer pester "$root/tests/pester/Invoke-Tests.ps1"; Remove-TestLab }
+            analyze { Invoke-PwshLayer analyze "$root/scripts/analyze/Invoke-Analysis.ps1" }
+            default { throw "There is no layer '$_': unit, lab, pester, analyze." }
+        }
+    }
+    finally {
+        Remove-TestLab
+    }
+
+    ''
+    $tally.Lines
+    "$($tally.Passed) passed, $($tally.Failed) failed, $($tally.Skipped) skipped"
+    exit [int]($tally.Failed -gt 0)
+}
+
+function Invoke-Lab([string[]] $Arguments) {
+    Invoke-Program "$root/tests/lab/lab" (@('create', 'primary', 'standby') + $Arguments)
+    $folder = if ($env:PITRPS_LAB) { $env:PITRPS_LAB } else { '/var/lib/pitrps-lab' }
+    $lab = [Text.Json.JsonDocument]::Parse([IO.File]::ReadAllText("$folder/lab.json"))
+    ''
+    "Import-Module $module"
+    foreach ($each in $lab.RootElement.GetProperty('hosts').EnumerateArray()) {
+        $field = { $each.GetProperty($args[0]).ToString() }
+        "`$$(& $field name) = Connect-PgHost $(& $field name) -Address $(& $field address) -Port $(& $field port) -UserName $(& $field user) -KeyFile $(& $field keyFile) -KnownHostsFile $(& $field knownHosts)"
+    }
+
+    "tests/lab/lab ssh primary        # a shell; tests/lab/lab destroy --all takes everything away"
+}
+
+# Each file of tests/bench measures one thing against another and returns @{ Ours; Theirs; Unit }: less is better.
+function Invoke-Bench([string] $Name) {
+    $files = [IO.Directory]::GetFiles("$root/tests/bench", '*.ps1')
+    [Array]::Sort($files)
+    $chosen = @($files | Where-Object { -not $Name -or [IO.Path]::GetFileNameWithoutExtension($_) -eq $Name })
+    if (-not $chosen) {
+        throw "There is no benchmark '$Name': $(($files | ForEach-Object { [IO.Path]::GetFileNameWithoutExtension($_) }) -join ', ')."
+    }
+
+    $culture = [Globalization.CultureInfo]::InvariantCulture
+    foreach ($file in $chosen) {
+        $measured = & $file $module
+        [string]::Format($culture, 'bench {0} ours={1:0.##} theirs={2:0.##} unit={3} ratio={4:0.00}',
+            [IO.Path]::GetFileNameWithoutExtension($file), $measured.Ours, $measured.Theirs, $measured.Unit, ($measured.Ours / $measured.Theirs))
+    }
+}
+
+# A file to unzip into a folder of $env:PSModulePath.
+function Invoke-Package {
+    Invoke-Clean
+    Invoke-Build
+    $manifest = [IO.File]::ReadAllText("$module/PitrPS.psd1")
+    $version = [regex]::Match($manifest, "ModuleVersion\s*=\s*'([^']+)'").Groups[1].Value
+    $package = [IO.Path]::Combine($out, "PitrPS-$version.zip")
+    [IO.File]::Delete($package)
+    [IO.Compression.ZipFile]::CreateFromDirectory($module, $package, 'SmallestSize', $true)
+    "Packed $package"
 }
 
 function Invoke-Clean {
@@ -65,14 +201,15 @@ function Invoke-Clean {
 }
 
 $tasks = @{
-    Build = { Invoke-Build }
-    Clean = { Invoke-Clean }
-    Demo  = {
-        Invoke-Build
-        $options = ConvertTo-Option $args
-        & "$root/scripts/demo/Demo.ps1" @options
-    }
+    Build   = { Invoke-Build }
+    Test    = { Invoke-Test (ConvertTo-Option $args) }
+    Lab     = { Invoke-Build; Invoke-Lab $args }
+    Demo    = { Invoke-Build; $options = ConvertTo-Option $args; & "$root/scripts/demo/Demo.ps1" @options }
+    Bench   = { Invoke-Build; Invoke-Bench $args[0] }
+    Analyze = { Invoke-PwshLayer analyze "$root/scripts/analyze/Invoke-Analysis.ps1"; $tally.Lines; exit [int]($tally.Failed -gt 0) }
+    Package = { Invoke-Package }
+    Clean   = { Invoke-Clean }
 }
 
 & $tasks[$Task] @args
-exit $(if ($null -eq $LASTEXITCODE) { 0 } else { $LASTEXITCODE })
+exit [int]$LASTEXITCODE

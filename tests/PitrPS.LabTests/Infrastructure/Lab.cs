@@ -14,11 +14,12 @@ public sealed record LabHost(
 }
 
 /// <summary>
-/// The test hosts. By default a lab of the tests' own (PITRPS_LAB, else /var/lib/pitrps-lab-tests), made anew once in a run and destroyed at its end.
+/// The test hosts. By default a lab of the tests' own (PITRPS_LAB, else /var/lib/pitrps-lab-tests), made anew in each run;
+/// build.ps1 destroys it afterwards, because a test host that is ended by its runner cannot.
 /// With PITRPS_LAB_JSON: hosts of the user's own; PITRPS_LAB_RESET is then a command that is given a snapshot's name and puts the hosts back into that state.
 /// PITRPS_LAB_KEEP=1 keeps the lab and its snapshots for the next run.
 /// </summary>
-public sealed class Lab : IDisposable
+public sealed class Lab
 {
     public const string Primary = "primary";
     public const string Standby = "standby";
@@ -52,7 +53,6 @@ public sealed class Lab : IDisposable
         else
         {
             Run("destroy", "--all");
-            AppDomain.CurrentDomain.ProcessExit += (_, _) => Run("destroy", "--all");
         }
     }
 
@@ -140,14 +140,6 @@ public sealed class Lab : IDisposable
     /// <summary>Asks a server with psql as its OS user; the rows as psql -At prints them.</summary>
     public string Psql(string host, string sql, string database = "postgres", int port = 5432) =>
         Exec(host, "runuser", "-u", "postgres", "--", "psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", $"{port}", "-d", database, "-c", sql).TrimEnd('\n');
-
-    public void Dispose()
-    {
-        if (!IsForeign && !_keep)
-        {
-            Run("destroy", "--all");
-        }
-    }
 
     private string Run(params string[] arguments) => Execute(RepositoryPaths.Lab, arguments);
 
