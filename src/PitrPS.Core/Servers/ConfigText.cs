@@ -138,7 +138,7 @@ internal static class ConfigText
             : [.. lines, $"include_dir {Quote(directory)}\t\t# added by PitrPS, last so that what it sets counts"];
     }
 
-    private static bool SamePath(string value, string configDirectory, string directory)
+    public static bool SamePath(string value, string configDirectory, string directory)
     {
         static string Tidy(string path) => path.Replace("/./", "/", StringComparison.Ordinal).TrimEnd('/');
         return Tidy(value.StartsWith('/') ? value : $"{configDirectory}/{value}") == Tidy($"{configDirectory}/{directory}");
@@ -240,6 +240,9 @@ internal static class SettingValue
         "enum" => wanted.Equals(setting, StringComparison.OrdinalIgnoreCase) || (Boolean(wanted) is { } w && w == Boolean(setting)),
         _ => wanted == setting,
     };
+
+    /// <summary>A number with or without a unit, in this unit; null for anything else.</summary>
+    public static decimal? InUnit(string text, string unit) => Number(text, unit, whole: true);
 
     private static bool? Boolean(string text)
     {

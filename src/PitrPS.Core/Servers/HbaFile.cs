@@ -5,14 +5,14 @@ namespace PitrPS.Servers;
 
 /// <summary>One line of pg_hba.conf. Database, user and address are names as they are; quoting is done here.</summary>
 /// <param name="Type">hostssl, host or local.</param>
-/// <param name="Database">A database, or the keyword replication.</param>
+/// <param name="Database">A database, or one of the keywords replication and all.</param>
 /// <param name="User">The role.</param>
-/// <param name="Address">An address with its prefix length; null for local.</param>
-/// <param name="Method">scram-sha-256 or peer.</param>
+/// <param name="Address">An address with its prefix length, or the keyword all; null for local.</param>
+/// <param name="Method">scram-sha-256, peer or reject.</param>
 internal sealed record HbaEntry(string Type, string Database, string User, string? Address, string Method)
 {
     /// <summary>The line; a role's name is always quoted, because an unquoted one could be a keyword.</summary>
-    public string Render() => string.Join('\t', new[] { Type, Database == "replication" ? Database : Quote(Database), Quote(User), Address, Method }.OfType<string>());
+    public string Render() => string.Join('\t', new[] { Type, Database is "replication" or "all" ? Database : Quote(Database), Quote(User), Address, Method }.OfType<string>());
 
     private static string Quote(string name) => '"' + name.Replace("\"", "\"\"", StringComparison.Ordinal) + '"';
 }
@@ -94,7 +94,7 @@ internal static class HbaFile
             return true;
         }
 
-        var changed = await run.RunAsync(RemoteCommand.Of("stat", "-L", "-c", "%.6Y", path).AsRoot()).ConfigureAwait(false);
+        var changed = await run.RunAsync(RemoteCommand.Of("stat", "-L", "-c", "%.6Z", path).AsRoot()).ConfigureAwait(false);
         return (await ServerSql.QueryAsync(server, "postgres",
             $"SELECT extract(epoch FROM pg_conf_load_time()) >= {changed.Text.Trim()} AND NOT EXISTS (SELECT FROM pg_hba_file_rules WHERE error IS NOT NULL)", run.Feedback, run.Cancel).ConfigureAwait(false))[0].Flag(0);
     }

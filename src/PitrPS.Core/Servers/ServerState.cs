@@ -32,9 +32,16 @@ internal sealed record ServerState
     /// <summary>While frozen: whether the delay to go back to stood in PitrPS's own file; otherwise it is somebody else's, and taking ours out brings it back.</summary>
     public bool? DelayIsOurs { get; init; }
 
-    public static string PathOf(string serverName) => $"{HostPaths.Servers}/{HostPaths.FileName(serverName)}.json";
+    public static string FileNameOf(string serverName) => HostPaths.FileName(serverName) + ".json";
 
-    public static ServerState Parse(string text) => JsonSerializer.Deserialize<ServerState>(text, Json) ?? new ServerState();
+    public static string PathOf(string serverName) => $"{HostPaths.Servers}/{FileNameOf(serverName)}";
+
+    /// <exception cref="JsonException">It is no state, or a newer PitrPS wrote it.</exception>
+    public static ServerState Parse(string text)
+    {
+        var state = JsonSerializer.Deserialize<ServerState>(text, Json) ?? new ServerState();
+        return state.Format <= CurrentFormat ? state : throw new JsonException($"its format is {state.Format}, this PitrPS knows up to {CurrentFormat}");
+    }
 
     public string Render() => JsonSerializer.Serialize(this, Json) + "\n";
 

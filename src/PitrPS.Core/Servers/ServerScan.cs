@@ -1,0 +1,214 @@
+using System.Globalization;
+using System.Text;
+using PitrPS.Hosts;
+using PitrPS.Planning;
+
+namespace PitrPS.Servers;
+
+/// <summary>Reads what find-servers.sh printed; pure.</summary>
+internal sealed class ServerScan
+{
+    private readonly PgHost _host;
+    private readonly Dictionary<string, ServerState> _states = [];
+    private readonly HashSet<string> _unitFiles = [];
+
+    private ServerScan(PgHost host) => _host = host;
+
+    public static IReadOnlyList<PgServer> Parse(PgHost host, string output)
+    {
+        var scan = new ServerScan(host);
+        var clusters = new List<Cluster>();
+        foreach (var line in output.Split('\n'))
+        {
+            var (name, value) = Split(line, '=');
+            switch (name)
+            {
+                case "cluster":
+                    clusters.Add(new Cluster());
+                    break;
+                case "state":
+                    scan.ReadState(value);
+                    break;
+                case "unitfile":
+                    scan._unitFiles.Add(value);
+                    break;
+                default:
+                    clusters.LastOrDefault()?.Read(name, value);
+                    break;
+            }
+        }
+
+        var servers = new List<PgServer>();
+        foreach (var cluster in clusters)
+        {
+            if (scan.ServerOf(cluster, [.. servers.Select(s => s.Name)]) is { } server)
+            {
+                servers.Add(server);
+            }
+        }
+
+        return [.. servers.OrderBy(s => s.Version).ThenBy(s => s.Name, StringComparer.Ordinal)];
+    }
+
+    private PgServer? ServerOf(Cluster cluster, IReadOnlyCollection<string> taken)
+    {
+        // Version numbers with a dot are those before 10, which nothing here knows.
+        if (!int.TryParse(cluster["major"], NumberStyles.None, CultureInfo.InvariantCulture, out var major))
+        {
+            return null;
+        }
+
+        var data = cluster.Setting("data_directory") ?? Decode(cluster["data"]);
+        var config = Directory(cluster.Setting("config_file")) ?? (Decode(cluster["config"]) is { Length: > 0 } directory ? directory : data);
+        var files = cluster.FileSettings(config, data);
+        var name = NameOf(major, config, data, taken);
+        var state = _states.GetValueOrDefault(ServerState.FileNameOf(name)) ?? new ServerState();
+        var answered = cluster["recovering"].Length > 0;
+        var isStandby = cluster["standby"] == "1";
+        string? Current(string setting) => answered ? cluster.Setting(setting) : files.GetValueOrDefault(setting);
+        var role = !answered ? ServerRole.Unknown : cluster["recovering"] == "true" ? ServerRole.Standby : ServerRole.Primary;
+        return new PgServer
+        {
+            Host = _host,
+            Name = name,
+            Version = major,
+            VersionNumber = VersionNumberOf(cluster["binaries"]),
+            Port = Number(Current("port")) ?? Number(cluster["port"]) ?? 5432,
+            DataDirectory = data,
+            ConfigDirectory = config,
+            BinDirectory = cluster["bin"],
+            ServiceUnit = UnitOf(cluster["unit"], major, name),
+            OsUser = cluster["owner"] is { Length: > 0 } owner ? owner : "postgres",
+            SocketDirectory = Decode(cluster["socket"]) is { Length: > 0 } socket ? socket : FirstOf(files.GetValueOrDefault("unix_socket_directories")) ?? "/var/run/postgresql",
+            IsRunning = answered || cluster["status"].Trim() is "ready" or "standby",
+            Role = role,
+            IsStandby = isStandby || role == ServerRole.Standby,
+            SystemIdentifier = ulong.TryParse(cluster.Control("Database system identifier"), NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : null,
+            Timeline = uint.TryParse(cluster.Control("Latest checkpoint's TimeLineID"), NumberStyles.None, CultureInfo.InvariantCulture, out var timeline) ? timeline : null,
+            WalSegmentSize = Number(cluster.Control("Bytes per WAL segment")) ?? 16 << 20,
+            ArchiveDirectory = state.ArchiveDirectory,
+            ArchiveMountPoint = state.ArchiveMountPoint,
+            Primary = state.Primary ?? (isStandby ? ConnectionInfo.Primary(Current("primary_conninfo"), Current("primary_slot_name")) : null),
+            ReplicationDelay = isStandby ? DelayOf(state, Current("recovery_min_apply_delay")) : null,
+            IsFrozen = state.FrozenAt is not null,
+        };
+    }
+
+    // A frozen standby runs with the greatest delay there is; the one that it goes back to is in the state.
+    private static TimeSpan DelayOf(ServerState state, string? setting) =>
+        TimeSpan.FromMilliseconds(state is { FrozenAt: not null, DelayMilliseconds: { } before } ? before : (double)(SettingValue.InUnit(setting ?? "0", "ms") ?? 0));
+
+    // Debian names its clusters by the directory of their configuration. Elsewhere the usual place is "main", and any other is called by its directory.
+    private string NameOf(int major, string config, string data, IReadOnlyCollection<string> taken)
+    {
+        string name;
+        if (config.Split('/') is ["", "etc", "postgresql", var version, var cluster] && version == major.ToString(CultureInfo.InvariantCulture))
+        {
+            name = $"{major}/{cluster}";
+        }
+        else
+        {
+            name = $"{major}/{(data == _host.Facts.Platform.DataDirectory(major, "main") ? "main" : data.TrimEnd('/').Split('/')[^1])}";
+        }
+
+        return taken.Contains(name) ? $"{major}/{data.Trim('/').Replace('/', '-')}" : name;
+    }
+
+    private string? UnitOf(string runningIn, int major, string name)
+    {
+        // Started by hand it runs in some session; its own unit is still the one to start it with.
+        var own = _host.Facts.Platform.ServiceUnit(major, name[(name.IndexOf('/', StringComparison.Ordinal) + 1)..]);
+        var at = own.IndexOf('@', StringComparison.Ordinal);
+        return _unitFiles.Contains(own) || (at >= 0 && _unitFiles.Contains(own[..(at + 1)] + ".service")) ? own
+            : runningIn.StartsWith("postgres", StringComparison.Ordinal) ? runningIn
+            : null;
+    }
+
+    private void ReadState(string value)
+    {
+        var (file, content) = Split(value, ':');
+        try
+        {
+            _states[Decode(file)] = ServerState.Parse(Decode(content));
+        }
+        catch (System.Text.Json.JsonException e)
+        {
+            throw new PitrException("PitrPS.StateUnreadable", ErrorKind.InvalidData,
+                $"{HostPaths.Servers}/{Decode(file)} on {_host.Name} cannot be read: {e.Message}",
+                "If a newer PitrPS wrote it, go on with that one. Otherwise look at the file, note what it says, and move it away.", _host, e);
+        }
+    }
+
+    /// <summary>"postgres (PostgreSQL) 15.18 (Debian …)" is 150018, "18beta1" is 180000.</summary>
+    internal static int VersionNumberOf(string text)
+    {
+        var from = text.IndexOf("(PostgreSQL) ", StringComparison.Ordinal);
+        var number = from < 0 ? "" : text[(from + 13)..];
+        var major = new string([.. number.TakeWhile(char.IsAsciiDigit)]);
+        var rest = number[major.Length..];
+        var minor = rest.StartsWith('.') ? new string([.. rest[1..].TakeWhile(char.IsAsciiDigit)]) : "";
+        return major.Length == 0 ? 0
+            : (int.Parse(major, CultureInfo.InvariantCulture) * 10000) + (minor.Length == 0 ? 0 : int.Parse(minor, CultureInfo.InvariantCulture));
+    }
+
+    private static string? Directory(string? file) => file?.LastIndexOf('/') is > 0 and var slash ? file[..slash] : null;
+
+    private static string? FirstOf(string? list) => list?.Split(',')[0].Trim().Trim('"') is { Length: > 0 } first ? first : null;
+
+    private static int? Number(string? text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : null;
+
+    private static (string Name, string Value) Split(string line, char by)
+    {
+        var at = line.IndexOf(by, StringComparison.Ordinal);
+        return at < 0 ? (line, "") : (line[..at], line[(at + 1)..]);
+    }
+
+    private static string Decode(string base64) => Encoding.UTF8.GetString(Convert.FromBase64String(base64));
+
+    private sealed class Cluster
+    {
+        private readonly Dictionary<string, string> _values = [];
+        private readonly Dictionary<string, string> _settings = [];
+        private readonly Dictionary<string, string> _control = [];
+        private readonly List<(string Path, string[] Lines)> _files = [];
+
+        public string this[string name] => _values.GetValueOrDefault(name, "");
+
+        public string? Setting(string name) => _settings.GetValueOrDefault(name);
+
+        public string Control(string name) => _control.GetValueOrDefault(name, "");
+
+        public void Read(string name, string value)
+        {
+            if (name.StartsWith("set:", StringComparison.Ordinal))
+            {
+                _settings[name[4..]] = Decode(value);
+            }
+            else if (name == "control")
+            {
+                var (key, text) = Split(value, ':');
+                _control[key] = text;
+            }
+            else if (name == "file")
+            {
+                var (path, lines) = Split(value, ':');
+                _files.Add((Decode(path), ConfigText.Lines(Decode(lines))));
+            }
+            else
+            {
+                _values[name] = value;
+            }
+        }
+
+        /// <summary>What the files would give a server that started now: postgresql.conf with conf.d where it is included, then postgresql.auto.conf.</summary>
+        public SortedDictionary<string, string> FileSettings(string config, string data)
+        {
+            var directory = $"{config}/{OwnedSettings.IncludeDirectory}";
+            var main = _files.FirstOrDefault(f => f.Path == config + "/postgresql.conf").Lines ?? [];
+            var lines = main.SelectMany(line => ConfigText.Parse(line) is { } e && e.Is("include_dir") && ConfigText.SamePath(e.Value, config, OwnedSettings.IncludeDirectory)
+                ? _files.Where(f => Directory(f.Path) == directory).OrderBy(f => f.Path, StringComparer.Ordinal).SelectMany(f => f.Lines)
+                : [line]);
+            return ConfigText.Values([.. lines, .. _files.FirstOrDefault(f => f.Path == data + "/postgresql.auto.conf").Lines ?? []]);
+        }
+    }
+}

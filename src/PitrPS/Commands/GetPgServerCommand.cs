@@ -1,0 +1,111 @@
+using System.Management.Automation;
+using PitrPS.Hosts;
+using PitrPS.Servers;
+
+namespace PitrPS.Commands;
+
+/// <summary>Finds the PostgreSQL servers that are on hosts, running or not, whoever installed them, or reads known ones again.</summary>
+/// <remarks>What PitrPS has set up (archive, mount, primary, delay, freeze) comes from its own files on the host, so that a new session knows all of it.</remarks>
+/// <example>
+/// <code>$standby = Connect-PgHost standby -UserName dba | Get-PgServer</code>
+/// <para>The server of a host in a new session, with its primary, its archive mount and its delay.</para>
+/// </example>
+/// <example>
+/// <code>Connect-PgHost a, b -UserName dba | Get-PgServer -Name 15/*</code>
+/// <para>All servers of PostgreSQL 15 on two hosts.</para>
+/// </example>
+/// <example>
+/// <code>$standby | Get-PgServer</code>
+/// <para>The same server as it is now.</para>
+/// </example>
+[Cmdlet(VerbsCommon.Get, "PgServer", DefaultParameterSetName = "Host")]
+[OutputType(typeof(PgServer))]
+public sealed class GetPgServerCommand : PitrCmdlet
+{
+    private readonly List<(PgHost Host, PgServer? Server)> _asked = [];
+
+    /// <summary>The hosts to look at, as Connect-PgHost emits them.</summary>
+    [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ParameterSetName = "Host")]
+    [Alias("Host")]
+    [ValidateNotNull]
+    public PgHost[] PgHost { get; set; } = [];
+
+    /// <summary>Servers to read again.</summary>
+    [Parameter(Mandatory = true, ValueFromPipeline = true, ParameterSetName = "Server")]
+    [Alias("Server")]
+    [ValidateNotNull]
+    public PgServer[] PgServer { get; set; } = [];
+
+    /// <summary>Names of servers, such as 15/main or main; wildcards are allowed.</summary>
+    [Parameter(ParameterSetName = "Host")]
+    [SupportsWildcards]
+    [ValidateNotNullOrEmpty]
+    public string[] Name { get; set; } = [];
+
+    /// <summary>The port of the server.</summary>
+    [Parameter(ParameterSetName = "Host")]
+    [ValidateRange(1, 65535)]
+    public int Port { get; set; }
+
+    /// <summary>How many hosts are asked at the same time.</summary>
+    [Parameter]
+    [ValidateRange(1, 64)]
+    public int ThrottleLimit { get; set; } = 16;
+
+    /// <inheritdoc/>
+    protected override void ProcessRecord()
+    {
+        _asked.AddRange(PgHost.Select(h => (h, (PgServer?)null)));
+        _asked.AddRange(PgServer.Select(s => (s.Host, (PgServer?)s)));
+        PgHost = [];
+        PgServer = [];
+    }
+
+    /// <inheritdoc/>
+    protected override void EndProcessing() => Await(async (feedback, cancel) =>
+    {
+        using var places = new SemaphoreSlim(ThrottleLimit);
+        var reading = _asked.Select(asked => ReadAsync(asked.Host, asked.Server, places, feedback, cancel)).ToList();
+        foreach (var ((host, server), task) in _asked.Zip(reading))
+        {
+            try
+            {
+                foreach (var found in await task.ConfigureAwait(false))
+                {
+                    feedback.Emit(found);
+                }
+            }
+            catch (PitrException e)
+            {
+                feedback.Error(e, (object?)server ?? host);
+            }
+        }
+    });
+
+    private async Task<IReadOnlyList<PgServer>> ReadAsync(PgHost host, PgServer? server, SemaphoreSlim places, IFeedback feedback, CancellationToken cancel)
+    {
+        if (server is { IsPlanned: true })
+        {
+            return [server];
+        }
+
+        await places.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            return server is null
+                ? ServerDiscovery.Select(host, await ServerDiscovery.GetAsync(host, feedback, cancel).ConfigureAwait(false), NameFilter(), Port == 0 ? null : Port)
+                : [await ServerDiscovery.RefreshAsync(server, feedback, cancel).ConfigureAwait(false)];
+        }
+        finally
+        {
+            places.Release();
+        }
+    }
+
+    private ServerFilter? NameFilter()
+    {
+        WildcardPattern[] patterns = [.. Name.Select(n => new WildcardPattern(n.Contains('/') ? n : "*/" + n, WildcardOptions.IgnoreCase))];
+        return patterns.Length == 0 ? null
+            : new ServerFilter(name => patterns.Any(p => p.IsMatch(name)), string.Join(", ", Name), Array.TrueForAll(Name, WildcardPattern.ContainsWildcardCharacters));
+    }
+}
