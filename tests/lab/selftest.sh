@@ -44,7 +44,8 @@ is() { # EXPECTED COMMAND...
   [[ $actual == "$expected" ]] || { echo "'$actual' is not '$expected'"; return 1; }
 }
 inside() { # NAME SCRIPT, as root
-  lab exec "$1" sh -ec "$2"
+  # `! command` would not end a script under -e.
+  lab exec "$1" sh -ec 'not() { if "$@"; then return 1; fi; }; '"$2"
 }
 sql() { # NAME STATEMENT
   lab exec "$1" su postgres -c "psql -XAtc \"$2\""
@@ -87,6 +88,7 @@ suites() {
     echo "# $suite"
     check "base of $suite" lab base "$suite"
     timed 10 "two hosts of $suite" lab create "$suite-a" "$suite-b" --suite "$suite"
+    check "systemd is up, no unit failed" inside "$suite-a" 'systemctl is-system-running --wait; test -z "$(systemctl --failed --plain --no-legend)"'
     check "PostgreSQL installs" lab ssh "$suite-a" 'sudo apt-get -q update && sudo DEBIAN_FRONTEND=noninteractive apt-get -q -y install postgresql sshfs'
     check "the major that lab.json says" is "$(field "$PITRPS_LAB/lab.json" "$suite-a" postgresMajor)" inside "$suite-a" "pg_lsclusters -h | cut -d' ' -f1"
     check "runs" ready "$suite-a"
@@ -101,9 +103,10 @@ layer_in_a_unit() { # NAME
   check "a unit with mounts of its own layers the database's files" inside "$1" '
     d=$(pg_lsclusters -h | awk "{print \$6}"); l=/var/lib/postgresql/layer; mkdir -p $l/up $l/work
     systemd-run --quiet --wait -p PrivateMounts=yes sh -ec "mount -t overlay overlay -o lowerdir=$d,upperdir=$l/up,workdir=$l/work $d; touch $d/only-in-the-layer; rm $d/PG_VERSION"
-    test -f $l/up/only-in-the-layer; test ! -e $d/only-in-the-layer; test -f $d/PG_VERSION; ! grep $l /proc/mounts; rm -rf $l'
+    test -f $l/up/only-in-the-layer; test ! -e $d/only-in-the-layer; test -f $d/PG_VERSION; not grep $l /proc/mounts; rm -rf $l'
 }
 
+echo "# $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg): the times below are worth what the machine is"
 echo '# base and create'
 check "base" lab base
 timed 10 "create two hosts" lab create primary standby
@@ -128,15 +131,15 @@ check_not "no two hosts have one host key" sh -c "cut -d' ' -f2- '$PITRPS_LAB/kn
 
 echo '# the base carries nothing that a cmdlet must do'
 check "no PostgreSQL, no FUSE, no settings for them" inside primary '
-  ! command -v psql pg_createcluster sshfs fusermount3; ! getent passwd postgres
+  for c in psql pg_createcluster sshfs fusermount3; do not command -v $c; done; not getent passwd postgres
   test ! -e /etc/postgresql-common; test ! -e /etc/fuse.conf; test -z "$(ls -A /var/lib/postgresql)"'
 check "systemd is up, no unit failed" inside primary 'systemctl is-system-running --wait; test -z "$(systemctl --failed --plain --no-legend)"'
 check_not "nothing outside is reachable" inside primary 'ip route get 1.1.1.1'
 check "only the lab's package source" is "/etc/apt/sources.list.d/lab.sources" inside primary 'find /etc/apt/sources.list /etc/apt/sources.list.d -type f 2>/dev/null'
-check "no trace of the machine's apt settings" inside primary '! grep -rqi proxy /etc/apt'
+check "no trace of the machine's apt settings" inside primary 'not grep -rqi proxy /etc/apt'
 check "another key than the repository's is refused" inside standby '
   k=/usr/share/keyrings/pitrps-lab.gpg; cp $k /root/; cp /usr/share/keyrings/debian-archive-keyring.gpg $k
-  ! apt-get -q update --error-on=any; cp /root/pitrps-lab.gpg $k'
+  not apt-get -q update --error-on=any; cp /root/pitrps-lab.gpg $k'
 
 echo '# packages, mounts, FUSE'
 for name in primary standby; do
@@ -149,11 +152,11 @@ check "a chrooted, read-only SFTP user below a bind mount" inside primary '
   useradd --system --create-home reader; mkdir -p /var/mnt/archive /srv/reader/archive; echo segment >/var/mnt/archive/1
   printf "[Mount]\nWhat=/var/mnt/archive\nWhere=/srv/reader/archive\nOptions=bind,ro\n[Install]\nWantedBy=multi-user.target\n" >/etc/systemd/system/srv-reader-archive.mount
   printf "Match User reader\n  ChrootDirectory /srv/reader\n  ForceCommand internal-sftp -R\n" >/etc/ssh/sshd_config.d/60-reader.conf
-  systemctl daemon-reload; systemctl enable --now srv-reader-archive.mount; sshd -t; systemctl reload ssh; ! touch /srv/reader/archive/x 2>/dev/null'
+  systemctl daemon-reload; systemctl enable --now srv-reader-archive.mount; sshd -t; systemctl reload ssh; not touch /srv/reader/archive/x'
 mounted='for i in $(seq 60); do ! grep -q segment /mnt/archive/1 2>/dev/null || exit 0; systemctl -q is-active mnt-archive.mount || systemctl start mnt-archive.mount || true; sleep 0.1; done; exit 1'
 inside standby 'mkdir -p /root/.ssh /mnt/archive; ssh-keygen -q -t ed25519 -N "" -f /root/.ssh/reader'
 inside primary "install -d -o reader /home/reader/.ssh; echo '$(inside standby 'cat /root/.ssh/reader.pub')' >/home/reader/.ssh/authorized_keys"
-grep "^10.77.$number.10 " "$PITRPS_LAB/known_hosts" | "$HERE/lab" exec standby sh -c 'cat >/root/.ssh/known_hosts'
+grep "^primary,10.77.$number.10 " "$PITRPS_LAB/known_hosts" | "$HERE/lab" exec standby sh -c 'cat >/root/.ssh/known_hosts'
 check "SSHFS as a systemd mount" inside standby "
   printf '[Unit]\nRequires=network.target\n[Mount]\nWhat=reader@10.77.$number.10:/archive\nWhere=/mnt/archive\nType=fuse.sshfs\nOptions=ro,reconnect,IdentityFile=/root/.ssh/reader,ServerAliveInterval=5,ServerAliveCountMax=3\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/mnt-archive.mount
   systemctl daemon-reload; systemctl enable --now mnt-archive.mount; grep segment /mnt/archive/1"
@@ -216,7 +219,8 @@ ready primary >/dev/null
 check "has the rows" is 100010 sql primary 'select count(*) from t'
 
 echo '# XFS, another port'
-timed 10 "create --fs xfs --port 2222" lab create other --fs xfs --port 2222
+timed 10 "create --fs xfs --data-size 400M --port 2222" lab create other --fs xfs --data-size 400M --port 2222
+check "of that size" inside other 'test "$(df --output=size -m /var/lib/postgresql | tail -1)" -lt 400'
 check "SSH there" is other lab ssh other hostname
 check "reflinks" inside other 'cd /var/lib/postgresql; head -c 9999999 /dev/urandom >a; cp --reflink=always a b; test "$(stat -f -c %T .)" = xfs'
 check "snapshot of it" lab snapshot on-xfs other
@@ -238,7 +242,14 @@ check "destroy" lab destroy other
 check "again is no error" lab destroy other
 check "lab.json knows no more of it" sh -c "! grep -q '\"other\"' '$PITRPS_LAB/lab.json'"
 check "a snapshot that nothing stands on goes" lab destroy on-xfs
-lab create half-made >/dev/null 2>&1 &
+"$HERE/lab" create interrupted </dev/null >/dev/null 2>&1 &
+creating=$!
+sleep 0.7
+kill "$creating"
+wait "$creating"
+check_not "create, interrupted, fails" test $? -eq 0
+check_not "and leaves no host" sh -c "'$HERE/lab' list | grep interrupted || ls /run/netns | grep pt$number-interrupted || grep /interrupted/ /proc/mounts"
+"$HERE/lab" create half-made </dev/null >/dev/null 2>&1 &
 creating=$!
 sleep 0.7
 kill -KILL "$creating"

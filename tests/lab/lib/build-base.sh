@@ -14,8 +14,10 @@ INCLUDE=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,sudo,iproute2,pr
 MASKED=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
   console-getty.service getty@tty1.service systemd-resolved.service systemd-timesyncd.service)
 
+# apt knows its sources' origin only from their lists.
+[[ $(archive_lines "$suite") ]] || apt-get -q update
 mirror=$(archive_lines "$suite" | awk '{print $3; exit}')
-[[ $mirror ]] || { echo "no Debian archive in this machine's apt sources (apt-get update?)"; exit 1; }
+[[ $mirror ]] || { echo "no Debian archive in this machine's apt sources"; exit 1; }
 eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
 export http_proxy https_proxy
 debootstrap --variant=minbase --keyring="$ARCHIVE_KEYRING" --include="$INCLUDE" "$suite" "$root" "$mirror"

@@ -35,11 +35,12 @@ lock_lab() {
   done
 }
 
-# Whatever outlives this command must hold neither its lock nor its caller's pipes.
-start_daemon() {
+# Whatever outlives this command must hold neither its lock nor its caller's pipes, and is none of its jobs. Prints its process id.
+start_daemon() { # LOG COMMAND...
   local log=$1
   shift
   setsid "$@" </dev/null >>"$log" 2>&1 {LAB_LOCK}>&- &
+  echo $!
 }
 
 # for_each FUNCTION NAME...: all at once; fails when one of them failed.

@@ -4,6 +4,8 @@
 # SUITE FS PORT LAST ADDRESS LOWER (the layers below, uppermost first).
 
 BOOT_SECONDS=60 STOP_SECONDS=120
+# Of a new XFS image, which takes only what is written to it.
+DATA_SIZE=32G
 
 host_exists() { [[ -f $LAB/hosts/$1/settings ]]; }
 
@@ -24,43 +26,31 @@ host_names() {
 
 # --- processes ---
 
-# systemd on a machine of today has one hierarchy; on an older one nspawn needs its own place in both.
-cgroups_of() { # NAME
-  local root
-  if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
-    echo "/sys/fs/cgroup/pitrps-lab-$NUMBER/$1"
-  else
-    for root in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
-      [[ ! -d $root ]] || echo "$root/pitrps-lab-$NUMBER/$1"
-    done
-  fi
-}
-
+# The last of a host's cgroups is in a v2 hierarchy, which knows whether anything runs in it.
 host_processes() {
-  local cgroup
-  for cgroup in $(cgroups_of "$1"); do
-    [[ ! -d $cgroup ]] || find "$cgroup" -name cgroup.procs -exec cat {} + 2>/dev/null || true
-  done | sort -un
+  find "${CGROUPS[-1]}/$1" -name cgroup.procs -exec cat {} + 2>/dev/null || true
 }
 
-host_runs() { [[ $(host_processes "$1") ]]; }
+host_runs() {
+  local populated=0 _
+  { read -r _ populated <"${CGROUPS[-1]}/$1/cgroup.events"; } 2>/dev/null && [[ $populated == 1 ]]
+}
 host_rests() { ! host_runs "$1"; }
 
 # The host's init, as the machine sees it: process 1 of a namespace right below ours.
 host_init() {
-  local pid
-  for pid in $(host_processes "$1"); do
-    if awk '/^NSpid:/ {found = NF == 3 && $3 == 1} END {exit !found}' "/proc/$pid/status" 2>/dev/null; then
-      echo "$pid"
-      return
-    fi
-  done
-  return 1
+  local status
+  # What has ended since is no error.
+  # shellcheck disable=SC2046
+  status=$(grep -slE $'^NSpid:\t[0-9]+\t1$' $(printf '/proc/%s/status ' $(host_processes "$1")) || true)
+  [[ $status ]] || return 1
+  status=${status#/proc/}
+  echo "${status%%/*}"
 }
 
 cgroups_remove() {
   local cgroup
-  for cgroup in $(cgroups_of "$1"); do
+  for cgroup in "${CGROUPS[@]/%//$1}"; do
     [[ ! -d $cgroup ]] || find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
   done
 }
@@ -69,20 +59,24 @@ cgroups_remove() {
 
 # host_define NAME SUITE FS PORT LAST LOWER
 host_define() {
-  mkdir -p "$LAB/hosts/$1"/{upper,work,root,data}
+  mkdir -p "$LAB/hosts/$1"/{upper,root,data}
   printf 'SUITE=%s\nFS=%s\nPORT=%s\nLAST=%s\nLOWER=%s\n' "${@:2}" | write_file "$LAB/hosts/$1/settings"
 }
 
 host_mount() {
   if [[ $FS == xfs ]] && ! mountpoint -q "$HOST/data"; then
     if [[ ! -f $HOST/data.xfs ]]; then
-      truncate -s 32G "$HOST/data.xfs"
+      truncate -s "$DATA_SIZE" "$HOST/data.xfs"
       mkfs.xfs -q -m reflink=1 "$HOST/data.xfs"
     fi
     mount -o loop "$HOST/data.xfs" "$HOST/data"
   fi
-  mountpoint -q "$HOST/root" ||
-    mount -t overlay "pitrps-lab-$NUMBER-$NAME" -o "lowerdir=$LOWER,upperdir=$HOST/upper,workdir=$HOST/work" "$HOST/root"
+  if ! mountpoint -q "$HOST/root"; then
+    # volatile: nothing of it is synced to the disk. A power cut of a host is none of the machine.
+    rm -rf --one-file-system "$HOST/work"
+    mkdir "$HOST/work"
+    mount -t overlay "pitrps-lab-$NUMBER-$NAME" -o "volatile,lowerdir=$LOWER,upperdir=$HOST/upper,workdir=$HOST/work" "$HOST/root"
+  fi
 }
 
 host_unmount() { # FOLDER [UMOUNT-OPTION]
@@ -114,25 +108,29 @@ host_seed() {
 
 # --- life ---
 
-sshd_answers() {
-  # From inside its network namespace: true also while the network is paused.
-  nsenter --net="/run/netns/$(netns_of "$NAME")" "$BASH" -c "exec 3<>/dev/tcp/$ADDRESS/$PORT && read -r -t 1 line <&3 && [[ \$line == SSH-* ]]" 2>/dev/null
+# Looked up in the host's own table of sockets: true also while the network is paused, and sshd notices nothing.
+sshd_listens() {
+  local -a sockets
+  [[ -d /proc/${INIT:-none} ]] || INIT=$(host_init "$NAME") || return 1
+  mapfile -t sockets < <(cat "/proc/$INIT/net/tcp" "/proc/$INIT/net/tcp6" 2>/dev/null)
+  [[ ${sockets[*]} =~ $SSHD_SOCKET ]]
 }
 
-host_up() { sshd_answers || host_rests "$NAME"; }
+host_up() { sshd_listens || host_rests "$NAME"; }
 
 host_start() {
+  local INIT='' SSHD_SOCKET
   host_load "$1"
+  printf -v SSHD_SOCKET ':%04X 0+:0000 0A' "$PORT"
   link_up "$NAME" "$LAST"
   host_mount
   if host_rests "$NAME"; then
     rm -f "$HOST/stopping"
-    # shellcheck disable=SC2046
-    start_daemon "$HOST/console.log" "$BASH" "$LAB_HOME/lib/run-host.sh" "$HOST" "pt$NUMBER-$NAME" "$(netns_of "$NAME")" $(cgroups_of "$NAME")
+    start_daemon "$HOST/console.log" "$BASH" "$LAB_HOME/lib/run-host.sh" "$HOST" "pt$NUMBER-$NAME" "$(netns_of "$NAME")" "${CGROUPS[@]/%//$NAME}" >/dev/null
     wait_until 5 host_runs "$NAME" || die "$NAME: systemd-nspawn does not start: $(tail -n 5 "$HOST/console.log")"
   fi
   wait_until "$BOOT_SECONDS" host_up || die "$NAME: no sshd on $ADDRESS:$PORT after $BOOT_SECONDS s; see $HOST/console.log"
-  sshd_answers || die "$NAME: ended while it started: $(tail -n 5 "$HOST/console.log")"
+  sshd_listens || die "$NAME: ended while it started: $(tail -n 5 "$HOST/console.log")"
 }
 
 # As `poweroff` inside; a host whose services hang is cut off in the end, and that is an error.
@@ -169,8 +167,8 @@ host_annihilate() {
   wait_until 10 host_rests "$1" || die "$1: processes that cannot be killed: $(host_processes "$1" | tr '\n' ' ')"
 }
 
-# Takes whatever there is of a host, also of one that was never finished.
-host_destroy() {
+# Ends whatever there is of a host, also of one that was never finished. Its files are out of the way at once; to delete them takes longer.
+host_discard() {
   local folder=$LAB/hosts/$1 LAST=''
   touch "$folder/stopping" 2>/dev/null || true
   # shellcheck source=/dev/null
@@ -181,5 +179,11 @@ host_destroy() {
   link_down "$1" "${LAST:-0}"
   # nspawn leaves it where /run is no tmpfs.
   rm -rf --one-file-system "/run/systemd/nspawn"/{propagate,unix-export}/"pt$NUMBER-$1"
-  rm -rf --one-file-system "$folder"
+  mkdir -p "$LAB/discarded"
+  [[ ! -d $folder ]] || mv "$folder" "$(mktemp -d -p "$LAB/discarded")"
+}
+
+host_destroy() {
+  host_discard "$1"
+  rm -rf --one-file-system "$LAB"/discarded/*
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The lab's network: one bridge that leads nowhere, a network namespace and a veth pair for each host.
-# NUMBER is the lab's own, from 1 to 254: 10.77.NUMBER.0/24, bridge ptbrNUMBER, namespaces ptNUMBER-NAME.
+# NUMBER is the lab's own, from 1 to 254: 10.77.NUMBER.0/24, bridge ptbrNUMBER, namespaces ptNUMBER-NAME, cgroups CGROUPS.
 
 network_claim() {
   local claim
@@ -28,6 +28,13 @@ network_load() {
   NUMBER=$(<"$LAB/number")
   NETWORK=10.77.$NUMBER
   BRIDGE=ptbr$NUMBER
+  # shellcheck disable=SC2034  # host.sh does
+  # systemd on a machine of today has one hierarchy; on an older one nspawn needs its own place in both.
+  if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
+    CGROUPS=("/sys/fs/cgroup/pitrps-lab-$NUMBER")
+  else
+    CGROUPS=(/sys/fs/cgroup/{systemd,unified}"/pitrps-lab-$NUMBER")
+  fi
 }
 
 mac() { printf '02:4d:4d:00:%02x:%02x' "$NUMBER" "$1"; }

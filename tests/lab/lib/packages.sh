@@ -83,8 +83,7 @@ http_up() { # SUITE...
     ln -sfn "$(base_folder "$suite")/repository" "$LAB/www/$suite"
   done
   http_pid >/dev/null && return
-  start_daemon "$LAB/http.log" python3 -m http.server --directory "$LAB/www" --bind "$NETWORK.1" "$HTTP_PORT"
-  echo $! >"$LAB/http.pid"
+  (start_daemon "$LAB/http.log" python3 -m http.server --directory "$LAB/www" --bind "$NETWORK.1" "$HTTP_PORT" >"$LAB/http.pid")
   wait_until 10 http_answers || die "the package source does not start: $(tail -n 3 "$LAB/http.log")"
 }
 

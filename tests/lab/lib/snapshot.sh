@@ -23,7 +23,6 @@ snapshot_take() { # NAME, into the folder TAKING
 snapshot_freeze() { # NAME SNAPSHOT
   host_load "$1"
   mv "$HOST/upper" "$TAKING/$1/upper"
-  rm -rf "$HOST/work"
   host_define "$NAME" "$SUITE" "$FS" "$PORT" "$LAST" "$LAB/snapshots/$2/$1/upper:$LOWER"
 }
 
@@ -53,7 +52,7 @@ snapshot_hosts() {
 
 clone_one() { # NAME, out of the folder CLONING
   local kept=$CLONING/$1
-  host_destroy "$1"
+  host_discard "$1"
   # shellcheck source=/dev/null
   . "$kept/settings"
   host_define "$1" "$SUITE" "$FS" "$PORT" "$LAST" "$kept/upper:$LOWER"
@@ -73,6 +72,7 @@ verb_clone() {
   lab_up "${suites[@]}"
   for_each clone_one "${names[@]}"
   inventory_write
+  start_daemon /dev/null rm -rf --one-file-system "$LAB"/discarded/* >/dev/null
 }
 
 snapshot_destroy() {
