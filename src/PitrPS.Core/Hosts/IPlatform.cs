@@ -25,8 +25,11 @@ internal interface IPlatform
     /// <summary>Exits with 0 when the package sources offer all of them.</summary>
     RemoteCommand PackagesAvailable(IReadOnlyList<string> packages);
 
-    /// <summary>Makes a new cluster with data checksums, not yet started.</summary>
-    RemoteCommand CreateCluster(int major, string cluster, int port);
+    /// <summary>Makes a new cluster with data checksums and UTF-8, not yet started.</summary>
+    RemoteCommand CreateCluster(int major, string cluster, int port, string locale);
+
+    /// <summary>Files that keep the packages' own scripts from making or starting servers. They lie there only meanwhile, and never in the place of somebody else's.</summary>
+    IReadOnlyList<RemoteFile> FilesWhileInstalling { get; }
 
     string BinDirectory(int major);
 

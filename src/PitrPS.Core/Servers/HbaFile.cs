@@ -62,7 +62,7 @@ internal static class HbaFile
         var path = server.ConfigDirectory + "/pg_hba.conf";
         return
         [
-            new Step(idPrefix + ".hba", entries.Count > 0 ? $"Let {string.Join(", ", entries.Select(e => e.User))} in by pg_hba.conf" : $"Take the lines of {block} out of pg_hba.conf", server.Host)
+            new Step(idPrefix + ".hba", entries.Count > 0 ? $"Let {string.Join(", ", entries.Select(e => e.User).Distinct())} in by pg_hba.conf" : $"Take the lines of {block} out of pg_hba.conf", server.Host)
             {
                 IsDone = async run =>
                 {

@@ -6,6 +6,30 @@ internal static class PgVersion
     /// <summary>The oldest major that PitrPS works with.</summary>
     public const int Oldest = 13;
 
+    /// <summary>The newest major that is known of; what is looked for where no version is asked for.</summary>
+    public const int Newest = 18;
+
+    /// <exception cref="PitrException"><c>PitrPS.VersionUnsupported</c></exception>
+    public static void Require(int major, object? target)
+    {
+        if (major < Oldest)
+        {
+            throw new PitrException("PitrPS.VersionUnsupported", ErrorKind.NotImplemented, $"PostgreSQL {major} is not supported; the oldest version that is, is {Oldest}.",
+                $"Take version {Oldest} or newer. A server of an older version has to be upgraded first (pg_upgrade).", target);
+        }
+    }
+
+    /// <summary>What a distribution calls itself, and the major version that it brings.</summary>
+    public static IReadOnlyList<KeyValuePair<string, int>> OfDistributions { get; } =
+    [
+        new("Debian GNU/Linux 11", 13),
+        new("Debian GNU/Linux 12", 15),
+        new("Debian GNU/Linux 13", 17),
+        new("Ubuntu 22.04", 14),
+        new("Ubuntu 24.04", 16),
+        new("Ubuntu 26.04", 18),
+    ];
+
     /// <summary>pg_get_wal_replay_pause_state() tells 'pause requested' from 'paused'.</summary>
     public static bool HasReplayPauseState(int major) => major >= 14;
 }

@@ -17,7 +17,7 @@ internal static class ServerDiscovery
     /// <summary>All servers of a host, by version and name. A recovery's scratch server is none of them.</summary>
     public static async Task<IReadOnlyList<PgServer>> GetAsync(PgHost host, IFeedback feedback, CancellationToken cancel)
     {
-        var printed = await host.RunCheckedAsync(RemoteCommand.Shell(Script, HostPaths.Servers).AsRoot(), cancel).ConfigureAwait(false);
+        var printed = await host.RunCheckedAsync(RemoteCommand.Of("/bin/sh", "-s", "--", HostPaths.Servers).AsRoot().WithInput(Script), cancel).ConfigureAwait(false);
         var servers = ServerScan.Parse(host, printed.Output);
         feedback.Verbose($"{host.Name}: {(servers.Count == 0 ? "no PostgreSQL server" : string.Join(", ", servers.Select(Describe)))}");
         return servers;

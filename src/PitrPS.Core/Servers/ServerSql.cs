@@ -21,6 +21,13 @@ internal static class ServerSql
         return Task.FromResult<ISqlSession>(new PsqlSession(server, database, feedback));
     }
 
+    /// <summary>One query on the database postgres as the server's OS user, whether or not the server has a role for PitrPS.</summary>
+    public static async Task<IReadOnlyList<SqlRow>> ByPsqlAsync(PgServer server, string sql, IFeedback feedback, CancellationToken cancel)
+    {
+        await using var session = new PsqlSession(server, "postgres", feedback);
+        return await session.QueryAsync(sql, cancel).ConfigureAwait(false);
+    }
+
     /// <summary>One query in a session of its own.</summary>
     public static async Task<IReadOnlyList<SqlRow>> QueryAsync(PgServer server, string database, string sql, IFeedback feedback, CancellationToken cancel)
     {

@@ -1,5 +1,5 @@
 # Prints what there is of PostgreSQL servers on this host, running or not; only reads. ServerScan.cs reads what it prints.
-# Usage (as root): sh -c SCRIPT sh STATE_DIRECTORY
+# Usage (as root): sh -s -- STATE_DIRECTORY < find-servers.sh
 # One "cluster" line begins a server; lines "name=value" follow; what may hold any character is in base64.
 
 LC_ALL=C; export LC_ALL
