@@ -1,0 +1,393 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using PitrPS.Archive;
+using PitrPS.Hosts;
+using PitrPS.Planning;
+using PitrPS.Servers;
+
+namespace PitrPS.Replication;
+
+/// <summary>What New-PgStandby is told.</summary>
+/// <param name="Standby">The installed server that becomes the standby.</param>
+/// <param name="Primary">Its primary.</param>
+internal sealed record StandbyOptions(PgServer Standby, PgServer Primary)
+{
+    /// <summary>The primary as the standby sees it, when that differs from what the client sees.</summary>
+    public string? PrimaryAddress { get; init; }
+
+    public int? PrimarySshPort { get; init; }
+
+    /// <summary>The standby as the primary sees it, when that is not the address of its route to the primary.</summary>
+    public string? StandbyAddress { get; init; }
+}
+
+/// <summary>
+/// A standby from a base backup: its own role and slot on the primary, one hostssl line, a certificate that is checked, the archive as the lifeline.
+/// Source: PostgreSQL documentation, "Log-Shipping Standby Servers".
+/// </summary>
+internal sealed class StandbyPlan
+{
+    private readonly PgServer _standby;
+    private readonly PgServer _primary;
+    private readonly StandbyNames _names;
+    private readonly PrimaryLink _link;
+    private readonly string _standbyAddress;
+    private readonly byte[] _certificate;
+    private readonly IFeedback _feedback;
+
+    private StandbyPlan(StandbyOptions options, PrimaryLink link, string standbyAddress, byte[] certificate, IFeedback feedback)
+    {
+        _standby = options.Standby;
+        _primary = options.Primary;
+        _names = StandbyNames.Of(_standby);
+        _link = link;
+        _standbyAddress = standbyAddress;
+        _certificate = certificate;
+        _feedback = feedback;
+    }
+
+    private string NewDirectory => _standby.DataDirectory + ".pitrps-new";
+
+    private string OldDirectory => _standby.DataDirectory + ".pitrps-old";
+
+    /// <exception cref="PitrException">
+    /// <c>PitrPS.NotAPrimary</c>, <c>PitrPS.VersionMismatch</c>, <c>PitrPS.PrimaryWithoutTls</c>, <c>PitrPS.PrimaryUnreachableFromStandby</c>,
+    /// <c>PitrPS.DataDirectoryInUse</c>, <c>PitrPS.DiskFull</c>
+    /// </exception>
+    public static async Task<Planned<PgServer>> BuildAsync(StandbyOptions options, IFeedback feedback, CancellationToken cancel)
+    {
+        var (standby, primary) = (options.Standby, options.Primary);
+        var isPlanned = standby.IsPlanned || primary.IsPlanned;
+        RefusePair(standby, primary);
+        var names = StandbyNames.Of(standby);
+        var link = new PrimaryLink(
+            options.PrimaryAddress ?? standby.Primary?.Address ?? primary.Host.Address, primary.Port,
+            options.PrimarySshPort ?? standby.Primary?.SshPort ?? primary.Host.Port, names.Slot, primary.Host.Name, primary.Name);
+        var address = options.StandbyAddress ?? standby.Host.Address;
+        byte[] certificate = [];
+        if (!isPlanned)
+        {
+            await RequirePrimaryAsync(primary, feedback, cancel).ConfigureAwait(false);
+            certificate = await CertificateAsync(primary, feedback, cancel).ConfigureAwait(false);
+            address = options.StandbyAddress ?? await AddressTowardsAsync(standby, link, cancel).ConfigureAwait(false);
+            await RequireReplaceableAsync(standby, primary, feedback, cancel).ConfigureAwait(false);
+        }
+
+        var self = new StandbyPlan(options, link, address, certificate, feedback);
+        var plan = new Plan
+        {
+            Operation = "New-PgStandby",
+            Subject = standby.Id,
+            Home = standby.Host,
+            OtherHosts = [primary.Host],
+            IsPlanned = isPlanned,
+            WayBack = "Remove-PgStandby",
+            Parameters = new Dictionary<string, string> { ["Primary"] = $"{link.Address}:{link.Port}" },
+            Announcements = IsStandbyOf(standby, primary) ? [] : [$"{standby.Id} is stopped, and its empty cluster is replaced by a base backup of {primary.Id}."],
+            Steps = self.Steps(),
+        };
+        return new Planned<PgServer>(plan, c => ServerDiscovery.RefreshAsync(standby, feedback, c), () => standby with
+        {
+            IsPlanned = true,
+            IsStandby = true,
+            Role = ServerRole.Standby,
+            IsRunning = true,
+            SystemIdentifier = primary.SystemIdentifier,
+            Primary = link,
+        });
+    }
+
+    private static bool IsStandbyOf(PgServer standby, PgServer primary) =>
+        standby.IsStandby && standby.SystemIdentifier is not null && standby.SystemIdentifier == primary.SystemIdentifier;
+
+    private static void RefusePair(PgServer standby, PgServer primary)
+    {
+        if (standby.Version != primary.Version)
+        {
+            throw new PitrException("PitrPS.VersionMismatch", ErrorKind.InvalidArgument,
+                $"{standby.Id} is PostgreSQL {standby.Version}, its primary {primary.Id} is {primary.Version}: WAL can only be replayed by the same major version.",
+                $"Install version {primary.Version} on {standby.Host.Name} with Install-PgServer -Version {primary.Version}, and use that server.", standby);
+        }
+
+        if (ReferenceEquals(standby.Host, primary.Host) && standby.DataDirectory == primary.DataDirectory)
+        {
+            throw new PitrException("PitrPS.SameServer", ErrorKind.InvalidArgument, $"{standby.Id} cannot be the standby of itself.", "Give another server as -Primary.", standby);
+        }
+    }
+
+    private static async Task RequirePrimaryAsync(PgServer primary, IFeedback feedback, CancellationToken cancel)
+    {
+        var row = (await ServerSql.QueryAsync(primary, "postgres",
+            "SELECT pg_is_in_recovery(), current_setting('wal_level'), current_setting('ssl'), current_setting('listen_addresses')", feedback, cancel).ConfigureAwait(false))[0];
+        if (row.Flag(0))
+        {
+            throw new PitrException("PitrPS.NotAPrimary", ErrorKind.InvalidArgument, $"{primary.Id} is itself a standby.", "Give the server that takes writes as -Primary.", primary);
+        }
+
+        if (row.Text(1) == "minimal")
+        {
+            throw new PitrException("PitrPS.WalLevelMinimal", ErrorKind.InvalidOperation, $"{primary.Id} writes WAL at level 'minimal', from which no standby can be fed.",
+                "Run Enable-WalArchive on it first: it sets wal_level = replica (which needs a restart).", primary);
+        }
+
+        if (row.Text(2) != "on")
+        {
+            throw new PitrException("PitrPS.PrimaryWithoutTls", ErrorKind.InvalidOperation, $"{primary.Id} has ssl = off; its WAL would cross the network in the clear.",
+                "Give it a certificate (ssl_cert_file, ssl_key_file) and ssl = on, reload it, then run the same command again.", primary);
+        }
+
+        if (row.Text(3).Split(',', StringSplitOptions.TrimEntries).All(a => a is "" or "localhost" or "127.0.0.1" or "::1"))
+        {
+            throw new PitrException("PitrPS.PrimaryNotListening", ErrorKind.InvalidOperation, $"{primary.Id} listens only on '{row.Text(3)}', where no other host reaches it.",
+                "Set listen_addresses to the address that the standby is to use (needs a restart), then run the same command again.", primary);
+        }
+    }
+
+    private static async Task<byte[]> CertificateAsync(PgServer primary, IFeedback feedback, CancellationToken cancel)
+    {
+        var file = (await ServerSql.QueryAsync(primary, "postgres", "SELECT current_setting('ssl_cert_file'), current_setting('data_directory')", feedback, cancel).ConfigureAwait(false))[0];
+        var path = file.Text(0).StartsWith('/') ? file.Text(0) : file.Text(1) + "/" + file.Text(0);
+        return await primary.Host.Remote.ReadFileAsync(path, cancel).ConfigureAwait(false)
+            ?? throw new PitrException("PitrPS.CertificateMissing", ErrorKind.ObjectNotFound, $"The certificate {path} of {primary.Id} is not there.",
+                "Put the server's certificate there and reload it, then run the same command again.", primary);
+    }
+
+    private static async Task<string> AddressTowardsAsync(PgServer standby, PrimaryLink link, CancellationToken cancel)
+    {
+        var reached = await standby.Host.Remote.RunAsync(RemoteCommand.Of(standby.Program("pg_isready"), "-q", "-t", "5", "-h", link.Address, "-p", Text(link.Port)), cancel).ConfigureAwait(false);
+        if (!reached.Succeeded)
+        {
+            throw new PitrException("PitrPS.PrimaryUnreachableFromStandby", ErrorKind.ConnectionError,
+                $"From {standby.Host.Name}, no PostgreSQL answers at {link.Address} port {link.Port}.",
+                "If the standby sees the primary under another address, give it with -PrimaryAddress; otherwise look at firewalls between them and at listen_addresses.", standby);
+        }
+
+        var route = await standby.Host.RunCheckedAsync(RemoteCommand.Shell(
+            """a=$(getent ahosts "$1" | { read -r first rest && echo "$first"; }); ip -o route get "${a:-$1}" | sed -n 's/.* src \([^ ]*\).*/\1/p'""", link.Address), cancel).ConfigureAwait(false);
+        return route.Text.Trim();
+    }
+
+    private static async Task RequireReplaceableAsync(PgServer standby, PgServer primary, IFeedback feedback, CancellationToken cancel)
+    {
+        if (IsStandbyOf(standby, primary) || standby.SystemIdentifier is null
+            || await Journal.FindAsync(standby.Host, "New-PgStandby", standby.Id, cancel).ConfigureAwait(false) is not null)
+        {
+            return;
+        }
+
+        if (standby.IsStandby || standby.SystemIdentifier == primary.SystemIdentifier || !await IsEmptyAsync(standby, feedback, cancel).ConfigureAwait(false))
+        {
+            throw new PitrException("PitrPS.DataDirectoryInUse", ErrorKind.ResourceExists,
+                $"{standby.Id} is not an empty new cluster: its data directory {standby.DataDirectory} would be lost.",
+                "Give a server that Install-PgServer has just made (another -Name or -Port will do), or move these data away yourself first.", standby);
+        }
+
+        var needed = await SizeAsync(primary, feedback, cancel).ConfigureAwait(false);
+        var free = await standby.Host.RunCheckedAsync(RemoteCommand.Shell("""df -P -B1 "$1" | awk 'NR==2{print $4}'""", Parent(standby.DataDirectory)), cancel).ConfigureAwait(false);
+        if (long.Parse(free.Text, CultureInfo.InvariantCulture) < needed * 11 / 10)
+        {
+            throw new PitrException("PitrPS.DiskFull", ErrorKind.ResourceUnavailable,
+                $"The base backup needs {needed * 11 / 10:N0} bytes below {Parent(standby.DataDirectory)} on {standby.Host.Name}, and {long.Parse(free.Text, CultureInfo.InvariantCulture):N0} are free.",
+                "Make room, or use a server whose data directory lies on a larger disk.", standby);
+        }
+    }
+
+    // Only what initdb makes: no further database, and no table of a user in the database postgres.
+    private static async Task<bool> IsEmptyAsync(PgServer server, IFeedback feedback, CancellationToken cancel)
+    {
+        if (!server.IsRunning)
+        {
+            return false;
+        }
+
+        return (await ServerSql.QueryAsync(server, "postgres",
+            """
+            SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1'))
+               AND NOT EXISTS (SELECT FROM pg_class WHERE oid >= 16384)
+            """, feedback, cancel).ConfigureAwait(false))[0].Flag(0);
+    }
+
+    private static async Task<long> SizeAsync(PgServer primary, IFeedback feedback, CancellationToken cancel)
+    {
+        return (await ServerSql.QueryAsync(primary, "postgres", "SELECT sum(pg_database_size(oid))::int8 FROM pg_database", feedback, cancel).ConfigureAwait(false))[0].Number(0);
+    }
+
+    private List<Step> Steps() =>
+    [
+        Planning.Steps.Directory(_standby.Host, "standby-directory", "Make the directory for what the standby needs to reach its primary", _names.Directory, 0x1ED /* 0755 */),
+        Passfile(),
+        Role(),
+        .. HbaFile.Steps(_primary, "standby", _names.Role, [new HbaEntry("hostssl", "replication", _names.Role, _standbyAddress + (_standbyAddress.Contains(':') ? "/128" : "/32"), "scram-sha-256")]),
+        Slot(),
+        Planning.Steps.File(_standby.Host, "standby-certificate", "Keep the primary's certificate, so that the connection can be verified",
+            new RemoteFile(_names.Certificate, _certificate, 0x1A4 /* 0644 */)),
+        Connection(),
+        BaseBackup(),
+        PutInPlace(),
+        Planning.Steps.Absent(_standby.Host, "standby-old", "Remove the empty cluster that was replaced", OldDirectory),
+        .. OwnedSettings.Steps(_standby, "standby", Settings(), SettingsReach.Files),
+        ServerControl.StartStep(_standby, "standby-start"),
+        Remember(),
+        Following(),
+    ];
+
+    private Dictionary<string, string?> Settings()
+    {
+        var settings = new Dictionary<string, string?>
+        {
+            ["primary_conninfo"] = ConnectionString(),
+            ["primary_slot_name"] = _names.Slot,
+            ["hot_standby"] = "on",
+            // Feedback from a server that is days behind would keep the primary from vacuuming for days.
+            ["hot_standby_feedback"] = "off",
+        };
+        if (_standby.ArchiveMountPoint is { } mountPoint)
+        {
+            settings["restore_command"] = ArchiveScripts.RestoreCommand(_standby, mountPoint);
+        }
+
+        return settings;
+    }
+
+    private string ConnectionString() =>
+        $"host={_link.Address} port={Text(_link.Port)} user={_names.Role} passfile={_names.Passfile} application_name={_names.Role} sslmode=verify-ca sslrootcert={_names.Certificate}";
+
+    private Step Passfile() => new("standby-passfile", "Make a password for the replication role, which stays in a file of its own", _standby.Host)
+    {
+        IsDone = run => run.TestAsync(RemoteCommand.Shell(
+            """[ -s "$1" ] && [ "$(stat -c '%a %U' "$1")" = "600 $2" ]""", _names.Passfile, _standby.OsUser).AsRoot()),
+        Do = run => run.Host.Remote.WriteFileAsync(
+            RemoteFile.Text(_names.Passfile, $"*:*:*:{_names.Role}:{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32))}\n", 0x180 /* 0600 */, _standby.OsUser, _standby.OsUser) with { Secret = true }, run.Cancel),
+        Preview = [$"write {_names.Passfile} (600, {_standby.OsUser}), content not shown"],
+    };
+
+    private async Task<string> PasswordAsync(CancellationToken cancel) =>
+        (await _standby.Host.ReadTextAsync(_names.Passfile, cancel).ConfigureAwait(false) ?? "").TrimEnd('\n').Split(':')[^1];
+
+    private Step Role() => new("standby-role", $"Make the role {_names.Role}, which may only replicate", _primary.Host)
+    {
+        IsDone = async run =>
+        {
+            var password = await PasswordAsync(run.Cancel).ConfigureAwait(false);
+                var rows = await QueryPrimaryAsync($"SELECT rolpassword FROM pg_authid WHERE rolname = {Sql.Literal(_names.Role)} AND rolreplication AND rolcanlogin AND NOT rolsuper", run).ConfigureAwait(false);
+            return rows.Count == 1 && password.Length > 0 && rows[0][0] is { } verifier && ScramVerifier.Matches(verifier, password);
+        },
+        Do = async run =>
+        {
+            // The server gets the verifier, never the password: log_statement = all must not show one.
+            var verifier = ScramVerifier.Create(await PasswordAsync(run.Cancel).ConfigureAwait(false));
+            var role = Sql.Identifier(_names.Role);
+                var exists = (await QueryPrimaryAsync($"SELECT FROM pg_roles WHERE rolname = {Sql.Literal(_names.Role)}", run).ConfigureAwait(false)).Count > 0;
+            await QueryPrimaryAsync($"{(exists ? "ALTER" : "CREATE")} ROLE {role} LOGIN REPLICATION NOSUPERUSER PASSWORD {Sql.Literal(verifier)}", run).ConfigureAwait(false);
+        },
+        Preview = [$"CREATE ROLE {_names.Role} LOGIN REPLICATION PASSWORD (a SCRAM verifier)"],
+    };
+
+    private Step Slot() => new("standby-slot", $"Make the replication slot {_names.Slot}, which keeps what the standby has not received", _primary.Host)
+    {
+        IsDone = async run => (await QueryPrimaryAsync($"SELECT FROM pg_replication_slots WHERE slot_name = {Sql.Literal(_names.Slot)} AND slot_type = 'physical'", run).ConfigureAwait(false)).Count == 1,
+        Do = run => QueryPrimaryAsync($"SELECT pg_create_physical_replication_slot({Sql.Literal(_names.Slot)}, true)", run),
+        Preview = [$"SELECT pg_create_physical_replication_slot('{_names.Slot}', true)"],
+    };
+
+    private Step Connection() => new("standby-connection", "See that the standby reaches its primary, and that it is the right one", _standby.Host)
+    {
+        IsDone = async run => (await IdentifyAsync(run).ConfigureAwait(false)) is { Succeeded: true } said && said.Text.Split('|')[0] == Text(_primary.SystemIdentifier!.Value),
+        Do = async run =>
+        {
+            var said = await IdentifyAsync(run).ConfigureAwait(false);
+            throw new PitrException("PitrPS.ReplicationConnectionFailed", ErrorKind.ConnectionError,
+                $"The replication connection from {_standby.Host.Name} to {_link.Address}:{_link.Port} does not work: {(said.Succeeded ? "it leads to another cluster, " + said.Text : said.ErrorOutput.Trim())}",
+                "Give the right -PrimaryAddress; if the message is about the certificate, the primary's ssl_cert_file must be self-signed or carry its whole chain.", _standby);
+        },
+    };
+
+    private Task<CommandResult> IdentifyAsync(StepRun run) => _standby.Host.Remote.RunAsync(
+        RemoteCommand.Of(_standby.Program("psql"), "-X", "-A", "-t", "-w", "-d", ConnectionString() + " dbname=replication replication=true connect_timeout=10", "-c", "IDENTIFY_SYSTEM").As(_standby.OsUser), run.Cancel);
+
+    private Step BaseBackup() => new("standby-backup", $"Take a base backup of {_primary.Id}", _standby.Host)
+    {
+        // standby.signal is made last, once everything is there and on disk.
+        IsDone = run => run.TestAsync(RemoteCommand.Shell("""[ -f "$1/standby.signal" ] || [ -f "$2/standby.signal" ]""", NewDirectory, _standby.DataDirectory).AsRoot()),
+        Do = async run =>
+        {
+            var unit = new RemoteUnit(_standby.Host, _names.BackupUnit);
+            if (!(await unit.StateAsync(run.Cancel).ConfigureAwait(false)).IsRunning)
+            {
+                await unit.ForgetAsync(run.Cancel).ConfigureAwait(false);
+                await run.RunAsync(RemoteCommand.Of("rm", "-rf", "--one-file-system", "--", NewDirectory).AsRoot()).ConfigureAwait(false);
+                await unit.StartAsync(BackupCommand(), [], run.Cancel).ConfigureAwait(false);
+            }
+
+            var rate = new TransferRate();
+            var ended = await unit.WaitAsync(async _ => BaseBackupProgress.Tell(run, rate, await unit.OutputAsync(run.Cancel).ConfigureAwait(false)), TimeSpan.FromMilliseconds(500), run.Cancel).ConfigureAwait(false);
+            if (!ended.HasSucceeded)
+            {
+                throw new PitrException("PitrPS.BaseBackupFailed", ErrorKind.InvalidResult,
+                    $"The base backup of {_primary.Id} on {_standby.Host.Name} failed ({ended.Result}, exit code {ended.ExitStatus}): {BaseBackupProgress.LastWords(await unit.OutputAsync(run.Cancel).ConfigureAwait(false))}",
+                    "Mend what pg_basebackup says, then run the same command again.", _standby);
+            }
+
+            await unit.ForgetAsync(run.Cancel).ConfigureAwait(false);
+        },
+        Preview = [BackupCommand().Display],
+    };
+
+    private RemoteCommand BackupCommand() => RemoteCommand.Shell(
+        """umask 077; "$1" -D "$2" -d "$3" -S "$4" -X stream -c fast -P -w && : > "$2/standby.signal" && sync""",
+        _standby.Program("pg_basebackup"), NewDirectory, ConnectionString(), _names.Slot).As(_standby.OsUser);
+
+    private Step PutInPlace() => new("standby-swap", $"Stop {_standby.Id} and put the base backup in the place of its empty cluster", _standby.Host)
+    {
+        IsDone = run => run.TestAsync(RemoteCommand.Shell("""[ -f "$1/standby.signal" ] && [ ! -e "$2" ]""", _standby.DataDirectory, NewDirectory).AsRoot()),
+        Do = async run =>
+        {
+            await ServerControl.StopAsync(_standby, run.Feedback, run.Cancel).ConfigureAwait(false);
+            await run.RunAsync(RemoteCommand.Shell(
+                """
+                set -e
+                if [ -e "$1" ]; then [ ! -e "$1.pitrps-old" ]; mv -T -- "$1" "$1.pitrps-old"; fi
+                mv -T -- "$1.pitrps-new" "$1"
+                sync "$(dirname "$1")"
+                """, _standby.DataDirectory).AsRoot()).ConfigureAwait(false);
+        },
+        Preview = [$"stop {_standby.ServiceUnit ?? _standby.Id}", $"mv {_standby.DataDirectory} {OldDirectory}", $"mv {NewDirectory} {_standby.DataDirectory}"],
+    };
+
+    private Step Remember() => new("standby-remember", "Note on the host whose standby it is", _standby.Host)
+    {
+        IsDone = async run => (await ServerState.ReadAsync(run.Host, _standby.Name, run.Cancel).ConfigureAwait(false)).Primary == _link,
+        Do = run => ServerState.UpdateAsync(run.Host, _standby.Name, state => state with { Primary = _link }, run.Cancel),
+        Preview = [$"write {ServerState.PathOf(_standby.Name)}"],
+    };
+
+    private Step Following() => new("standby-following", "See that it follows its primary", _standby.Host)
+    {
+        IsDone = async run => (await FactsAsync(run).ConfigureAwait(false)) is { InRecovery: true, Receiver: "streaming" },
+        Do = async run =>
+        {
+            var giveUp = DateTimeOffset.UtcNow + TimeSpan.FromSeconds(60);
+            while (await FactsAsync(run).ConfigureAwait(false) is not { InRecovery: true, Receiver: "streaming" })
+            {
+                if (DateTimeOffset.UtcNow > giveUp)
+                {
+                    throw new PitrException("PitrPS.StandbyNotFollowing", ErrorKind.OperationTimeout, $"{_standby.Id} runs, but within 60 s it did not begin to stream from {_link.Address}.",
+                        "Its log says why; then run the same command again.", _standby);
+                }
+
+                await Task.Delay(TimeSpan.FromMilliseconds(250), run.Cancel).ConfigureAwait(false);
+            }
+        },
+    };
+
+    private Task<ReplayFacts> FactsAsync(StepRun run) => ReplicationProbe.FactsAsync(_standby, run.Feedback, run.Cancel);
+
+    private Task<IReadOnlyList<SqlRow>> QueryPrimaryAsync(string statement, StepRun run) =>
+        ServerSql.QueryAsync(_primary, "postgres", statement, run.Feedback, run.Cancel);
+
+    private static string Parent(string path) => path[..Math.Max(1, path.TrimEnd('/').LastIndexOf('/'))];
+
+    private static string Text(long value) => value.ToString(CultureInfo.InvariantCulture);
+
+    private static string Text(ulong value) => value.ToString(CultureInfo.InvariantCulture);
+}

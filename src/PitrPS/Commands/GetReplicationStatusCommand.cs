@@ -1,0 +1,36 @@
+using System.Management.Automation;
+using PitrPS.Replication;
+using PitrPS.Servers;
+
+namespace PitrPS.Commands;
+
+/// <summary>
+/// <para>Says where a primary or a standby stands in its replication.</para>
+/// <para>Positions, what is held back, the delay, the receiver, the archive, and what replay is doing: it tells a freeze,
+/// a freeze whose pause was lost in a crash, a pause by hand, and a pause at a recovery target apart.</para>
+/// </summary>
+/// <example>
+/// <code>$standby | Get-ReplicationStatus | Format-List</code>
+/// <para>All of it for one standby.</para>
+/// </example>
+/// <example>
+/// <code>Connect-PgHost primary, standby -UserName dba | Get-PgServer | Get-ReplicationStatus</code>
+/// <para>A line for each server.</para>
+/// </example>
+[Cmdlet(VerbsCommon.Get, "ReplicationStatus")]
+[OutputType(typeof(ReplicationStatus))]
+public sealed class GetReplicationStatusCommand : PitrCmdlet
+{
+    /// <summary>The primary or standby.</summary>
+    [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true)]
+    public PgServer[] Server { get; set; } = [];
+
+    /// <inheritdoc/>
+    protected override void ProcessRecord()
+    {
+        foreach (var server in Server)
+        {
+            Attempt(() => WriteObject(Await((feedback, cancel) => ReplicationProbe.StatusAsync(server, feedback, cancel))), server);
+        }
+    }
+}
