@@ -277,7 +277,7 @@ internal sealed class StandbyPlan
             // The server gets the verifier, never the password: log_statement = all must not show one.
             var verifier = ScramVerifier.Create(await PasswordAsync(run.Cancel).ConfigureAwait(false));
             var role = Sql.Identifier(_names.Role);
-                var exists = (await QueryPrimaryAsync($"SELECT FROM pg_roles WHERE rolname = {Sql.Literal(_names.Role)}", run).ConfigureAwait(false)).Count > 0;
+                var exists = (await QueryPrimaryAsync($"SELECT 1 FROM pg_roles WHERE rolname = {Sql.Literal(_names.Role)}", run).ConfigureAwait(false)).Count > 0;
             await QueryPrimaryAsync($"{(exists ? "ALTER" : "CREATE")} ROLE {role} LOGIN REPLICATION NOSUPERUSER PASSWORD {Sql.Literal(verifier)}", run).ConfigureAwait(false);
         },
         Preview = [$"CREATE ROLE {_names.Role} LOGIN REPLICATION PASSWORD (a SCRAM verifier)"],
@@ -285,7 +285,7 @@ internal sealed class StandbyPlan
 
     private Step Slot() => new("standby-slot", $"Make the replication slot {_names.Slot}, which keeps what the standby has not received", _primary.Host)
     {
-        IsDone = async run => (await QueryPrimaryAsync($"SELECT FROM pg_replication_slots WHERE slot_name = {Sql.Literal(_names.Slot)} AND slot_type = 'physical'", run).ConfigureAwait(false)).Count == 1,
+        IsDone = async run => (await QueryPrimaryAsync($"SELECT 1 FROM pg_replication_slots WHERE slot_name = {Sql.Literal(_names.Slot)} AND slot_type = 'physical'", run).ConfigureAwait(false)).Count == 1,
         Do = run => QueryPrimaryAsync($"SELECT pg_create_physical_replication_slot({Sql.Literal(_names.Slot)}, true)", run),
         Preview = [$"SELECT pg_create_physical_replication_slot('{_names.Slot}', true)"],
     };
