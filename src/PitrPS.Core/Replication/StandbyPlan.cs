@@ -363,11 +363,11 @@ internal sealed class StandbyPlan
 
     private Step Following() => new("standby-following", "See that it follows its primary", _standby.Host)
     {
-        IsDone = async run => (await FactsAsync(run).ConfigureAwait(false)) is { InRecovery: true, Receiver: "streaming" },
+        IsDone = async run => Follows(await FactsAsync(run).ConfigureAwait(false)),
         Do = async run =>
         {
             var giveUp = DateTimeOffset.UtcNow + TimeSpan.FromSeconds(60);
-            while (await FactsAsync(run).ConfigureAwait(false) is not { InRecovery: true, Receiver: "streaming" })
+            while (!Follows(await FactsAsync(run).ConfigureAwait(false)))
             {
                 if (DateTimeOffset.UtcNow > giveUp)
                 {
@@ -379,6 +379,9 @@ internal sealed class StandbyPlan
             }
         },
     };
+
+    // After a restart a delayed standby has no receiver until what it has already is replayed, for up to the whole delay; that is following too.
+    private static bool Follows(ReplayFacts facts) => facts.InRecovery && (facts.Receiver == "streaming" || facts.IsPaused || facts.StartupWait == "RecoveryApplyDelay");
 
     private Task<ReplayFacts> FactsAsync(StepRun run) => ReplicationProbe.FactsAsync(_standby, run.Feedback, run.Cancel);
 
