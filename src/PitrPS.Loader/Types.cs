@@ -3,6 +3,7 @@ using PitrPS;
 using PitrPS.Hosts;
 using PitrPS.Incidents;
 using PitrPS.Recovery;
+using PitrPS.Replication;
 using PitrPS.Rescue;
 using PitrPS.Servers;
 
@@ -20,4 +21,7 @@ using PitrPS.Servers;
 [assembly: TypeForwardedTo(typeof(PitrRecovery))]
 [assembly: TypeForwardedTo(typeof(RecoveryState))]
 [assembly: TypeForwardedTo(typeof(RecoveryTarget))]
+[assembly: TypeForwardedTo(typeof(ConnectedStandby))]
+[assembly: TypeForwardedTo(typeof(ReplayState))]
+[assembly: TypeForwardedTo(typeof(ReplicationStatus))]
 [assembly: TypeForwardedTo(typeof(RestoredTable))]
