@@ -9,7 +9,10 @@ public enum IncidentKind
     DropTable,
 }
 
-/// <summary>A relation that an incident destroyed, as the delayed standby's catalogs still name it.</summary>
+/// <summary>
+/// A relation that an incident destroyed, under the name that the delayed standby's catalogs have for it. What identifies it is the oid:
+/// a table that was renamed between the standby's position and the incident has its later name in a recovery.
+/// </summary>
 /// <param name="Database">The database.</param>
 /// <param name="Schema">The schema.</param>
 /// <param name="Name">The name, unquoted.</param>
@@ -17,8 +20,17 @@ public enum IncidentKind
 /// <param name="FirstLock">Where the WAL first locks it; null when no lock was logged.</param>
 public sealed record IncidentTable(string Database, string Schema, string Name, uint Oid, Lsn? FirstLock)
 {
+    /// <summary>True for an unlogged table: a recovery brings its definition back and no rows, because the WAL never had them.</summary>
+    public bool IsUnlogged { get; init; }
+
+    /// <summary>True when the table was created after the position at which the standby stands: the standby itself does not have it yet, a recovery to just before the incident does.</summary>
+    public bool IsNewerThanStandby { get; init; }
+
+    /// <summary>False when neither the catalogs nor the WAL gave the name; then only the oid is right, and it may be an index or another relation with storage.</summary>
+    public bool IsNameKnown { get; init; } = true;
+
     /// <summary>schema.name.</summary>
-    public override string ToString() => $"{Schema}.{Name}";
+    public override string ToString() => Schema.Length > 0 ? $"{Schema}.{Name}" : Name;
 }
 
 /// <summary>

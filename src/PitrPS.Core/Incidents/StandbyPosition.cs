@@ -24,7 +24,10 @@ internal sealed record StandbyPosition
     /// <summary>The standby's own clock, by which it counts its delay.</summary>
     public required DateTimeOffset Time { get; init; }
 
+    /// <summary>Asked of the host, because a <see cref="PgServer"/> may be older than what has happened since.</summary>
     public bool IsRunning { get; init; }
+
+    private bool HasSignal { get; init; }
 
     /// <summary>Up to where the receiver has written WAL to disk; null while it has not streamed since the start.</summary>
     public Lsn? Received { get; init; }
@@ -59,9 +62,9 @@ internal sealed record StandbyPosition
         var said = await server.Host.RunCheckedAsync(RemoteCommand.Shell(ControlScript, server.Program("pg_controldata"), server.DataDirectory,
             server.Program("postgres"), server.ConfigDirectory).As(server.OsUser), cancel).ConfigureAwait(false);
         var position = FromControl(server, said.Text);
-        if (!server.IsRunning)
+        if (!position.IsRunning)
         {
-            return server.IsStandby ? position : throw NotAStandby(server);
+            return position.HasSignal ? position : throw NotAStandby(server);
         }
 
         var row = (await ServerSql.QueryAsync(server, "postgres", Query, feedback, cancel).ConfigureAwait(false))[0];
@@ -73,7 +76,8 @@ internal sealed record StandbyPosition
         """
         "$1" -D "$2" || exit
         date -u +'pitrps clock: %s.%N'
-        [ -e "$2/postmaster.pid" ] && exit
+        [ -e "$2/standby.signal" ] && echo 'pitrps signal: y'
+        read -r pid 2>/dev/null <"$2/postmaster.pid" && kill -0 "$pid" 2>/dev/null && echo 'pitrps running: y' && exit
         for s in restore_command recovery_target_timeline recovery_min_apply_delay; do
           v=$("$3" -D "$4" -C $s 2>/dev/null) && echo "pitrps $s: $v"
         done
@@ -118,6 +122,8 @@ internal sealed record StandbyPosition
             Timeline = uint.Parse(Fact("Latest checkpoint's TimeLineID"), CultureInfo.InvariantCulture),
             Replayed = ending > checkpoint ? ending : checkpoint,
             Time = Epoch(Fact("pitrps clock")),
+            IsRunning = facts.ContainsKey("pitrps running"),
+            HasSignal = facts.ContainsKey("pitrps signal"),
             RestoreCommand = facts.GetValueOrDefault("pitrps restore_command", ""),
             TargetTimeline = facts.GetValueOrDefault("pitrps recovery_target_timeline", "latest"),
             DelayMilliseconds = long.TryParse(facts.GetValueOrDefault("pitrps recovery_min_apply_delay"), NumberStyles.None, CultureInfo.InvariantCulture, out var delay) ? delay : 0,
@@ -126,7 +132,6 @@ internal sealed record StandbyPosition
 
     internal StandbyPosition With(SqlRow row) => this with
     {
-        IsRunning = true,
         Time = Epoch(row.Text(1)),
         Replayed = row[2] is { } replayed ? Lsn.Parse(replayed) : Replayed,
         Received = row[3] is { } received ? Lsn.Parse(received) : null,

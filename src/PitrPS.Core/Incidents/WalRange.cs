@@ -104,10 +104,10 @@ internal sealed partial class WalRange
             {
                 archive = await ListAsync(server, archiveDirectory, isPgWal: false, TimeSpan.FromSeconds(60), cancel).ConfigureAwait(false);
             }
-            catch (PitrException e) when (e.Id is "PitrPS.RemoteCommandFailed" or "PitrPS.CommandTimeout")
+            catch (PitrException e) when (e.Id is "PitrPS.WalUnreadable" or "PitrPS.CommandTimeout")
             {
                 problem = e.Message;
-                feedback.Warning($"The archive under {archiveDirectory} on {server.Host.Name} cannot be read, so only pg_wal is looked at: {e.Message}");
+                feedback.Warning($"Only pg_wal is looked at. {e.Message}");
             }
         }
 
@@ -118,7 +118,7 @@ internal sealed partial class WalRange
     internal static string? DirectoryOf(string restoreCommand) =>
         RestoreSource().Match(restoreCommand) is { Success: true } match ? match.Groups["dir"].Value : null;
 
-    [GeneratedRegex("""(?<quote>["']?)(?<dir>/[^\s"'%;|&<>$`]*)/\k<quote>?%f""")]
+    [GeneratedRegex("""(?<quote>["']?)(?<dir>/[^\s"'%;|&<>$`]*?)(?:\k<quote>/|/\k<quote>)%f""")]
     private static partial Regex RestoreSource();
 
     internal static WalRange Of(PgServer server, StandbyPosition position, WalListing pgWal, WalListing archive, string? archiveDirectory = null, string? archiveProblem = null)
@@ -232,9 +232,11 @@ internal sealed partial class WalRange
 
     private static async Task<WalListing> ListAsync(PgServer server, string directory, bool isPgWal, TimeSpan limit, CancellationToken cancel)
     {
-        var said = await server.Host.RunCheckedAsync(RemoteCommand.Shell(ListScript, directory, server.WalSegmentSize.ToString(CultureInfo.InvariantCulture), isPgWal ? "y" : "")
+        var said = await server.Host.Remote.RunAsync(RemoteCommand.Shell(ListScript, directory, server.WalSegmentSize.ToString(CultureInfo.InvariantCulture), isPgWal ? "y" : "")
             .As(server.OsUser).WithTimeout(limit), cancel).ConfigureAwait(false);
-        return WalListing.Parse(said.Output, server.WalSegmentSize);
+        return said.Succeeded ? WalListing.Parse(said.Output, server.WalSegmentSize) : throw new PitrException("PitrPS.WalUnreadable", ErrorKind.InvalidResult,
+            $"{directory} on {server.Host.Name} cannot be read: {said.ErrorOutput.Trim()}",
+            isPgWal ? $"See that {server.OsUser} can read it." : "See whether it is mounted (Mount-WalArchive, Get-ReplicationStatus), then run the same command again.", server);
     }
 
     // At the end of pg_wal lie segments that were recycled: the right name and an old content, which the address in the first page tells.

@@ -9,7 +9,8 @@ namespace PitrPS.Incidents;
 /// <param name="TransactionId">Who holds it.</param>
 /// <param name="Database">Oid of the database; 0 for a shared relation.</param>
 /// <param name="Relation">pg_class.oid.</param>
-internal sealed record WalLock(Lsn At, uint TransactionId, uint Database, uint Relation);
+/// <param name="IsRepeated">True in a snapshot: the lock was taken before this record, and perhaps before the range.</param>
+internal sealed record WalLock(Lsn At, uint TransactionId, uint Database, uint Relation, bool IsRepeated = false);
 
 /// <summary>A relation's file, tablespace left out.</summary>
 internal readonly record struct WalFileNode(uint Database, uint FileNode);
@@ -59,7 +60,7 @@ internal static partial class WalRecords
         {
             foreach (Match held in Held().Matches(text))
             {
-                yield return new WalLock(at, Number(held.Groups[1]), Number(held.Groups[2]), Number(held.Groups[3]));
+                yield return new WalLock(at, Number(held.Groups[1]), Number(held.Groups[2]), Number(held.Groups[3]), IsRepeated: match.Groups["tx"].Value == "0");
             }
         }
         else if (Commit().Match(text) is { Success: true } commit && match.Groups["rmgr"].Value == "Transaction")

@@ -15,8 +15,8 @@ namespace PitrPS.Incidents;
 internal sealed record WalFilter(IReadOnlyList<string> Passes, string Condition)
 {
     /// <summary>Only these resource managers' records.</summary>
-    public static WalFilter Of(int major, IReadOnlyList<string> managers, string condition, string options = "") =>
-        new(major < 14 ? [.. managers.Select(m => $"-r {m} {options}")] : [$"{string.Join(' ', managers.Select(m => "-r " + m))} {options}"], condition);
+    public static WalFilter Of(int major, IReadOnlyList<string> managers, string condition) =>
+        new(major < 14 ? [.. managers.Select(m => "-r " + m)] : [string.Join(' ', managers.Select(m => "-r " + m))], condition);
 }
 
 /// <summary>How far a reading came.</summary>
@@ -30,12 +30,22 @@ internal sealed record WalScanEnd(Lsn Reached, string? Problem)
     public TimeSpan Elapsed { get; init; }
 }
 
+/// <summary>Where the WAL of a stretch is read from; the one implementation reads on the standby's host, tests read text.</summary>
+internal interface IWalReader
+{
+    /// <inheritdoc cref="WalScan.ReadAsync"/>
+    Task<WalScanEnd> ReadAsync(Lsn from, Lsn to, WalFilter filter, Action<string> line, CancellationToken cancel);
+
+    /// <inheritdoc cref="WalScan.BytesAsync(IReadOnlyList{ValueTuple{Lsn, long}}, CancellationToken)"/>
+    Task<IReadOnlyList<byte[]>> BytesAsync(IReadOnlyList<(Lsn From, long Count)> stretches, CancellationToken cancel);
+}
+
 /// <summary>
 /// Reads the WAL of a <see cref="WalRange"/> with the server's own pg_waldump, on the standby's host, as the database's OS user, with low priority.
 /// The segments of pg_wal and archive are linked into one private directory, all under the newest timeline's name, so that one pg_waldump reads across places and timeline switches.
 /// Source: src/bin/pg_waldump/pg_waldump.c.
 /// </summary>
-internal sealed partial class WalScan(WalRange range, IFeedback feedback)
+internal sealed partial class WalScan(WalRange range, IFeedback feedback) : IWalReader
 {
     private static readonly TimeSpan Limit = TimeSpan.FromHours(12);
 
@@ -58,7 +68,6 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback)
 
         var watch = Stopwatch.StartNew();
         var command = Command(from, end, filter);
-        feedback.Verbose($"{range.Server.Host.Name}: {command.Display}");
         await using var process = await range.Server.Host.Remote.StartAsync(command, cancel).ConfigureAwait(false);
         await process.WriteLineAsync(Links(from, end), cancel).ConfigureAwait(false);
         var progress = new ScanProgress(feedback, range.Server, end - from, filter.Passes.Count, watch);
@@ -82,12 +91,7 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback)
 
         var result = await process.Completion.ConfigureAwait(false);
         progress.Close();
-        if (exits.Count != filter.Passes.Count)
-        {
-            throw RemoteHostExtensions.Failed(range.Server.Host, command, result);
-        }
-
-        var where = exits.All(e => e == 0) ? new WalScanEnd(end, null) : Where(result.ErrorOutput, from, command, result);
+        var where = exits.Count == filter.Passes.Count && exits.All(e => e == 0) ? new WalScanEnd(end, null) : Where(result, from);
         return where with { Bytes = Math.Max(0, where.Reached - from), Elapsed = watch.Elapsed };
     }
 
@@ -106,6 +110,22 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback)
         // Transaction is the rarest record that every stretch has; the reading itself checks every record.
         var end = await ReadAsync(range.From, to, WalFilter.Of(range.Server.Version, ["Transaction"], "0"), _ => { }, cancel).ConfigureAwait(false);
         return end.Problem is null ? null : end;
+    }
+
+    /// <summary>
+    /// Whether a reading that broke off here is at the end of what was ever written, as opposed to in the middle of it. Where no receiver runs nobody knows the end,
+    /// and pg_waldump's complaint about the first record that is not there is what it looks like.
+    /// </summary>
+    public async Task<bool> IsOrdinaryEndAsync(Lsn reached, CancellationToken cancel)
+    {
+        if (range.EndIsKnown || range.Pieces.Count == 0)
+        {
+            return false;
+        }
+
+        // Its beginning may be all that the last segment has of a record that started in the one before.
+        var last = range.Pieces[^1].Segment.Start;
+        return reached >= last || (last - reached <= range.Server.WalSegmentSize && (await FirstRecordAsync(last, cancel).ConfigureAwait(false)).Start is null);
     }
 
     /// <summary>Whether a record starts exactly here, which recovery_target_lsn needs.</summary>
@@ -215,21 +235,24 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback)
         done
         """;
 
-    private WalScanEnd Where(string errors, Lsn from, RemoteCommand command, CommandResult result)
+    private WalScanEnd Where(CommandResult result, Lsn from)
     {
-        var said = errors.Split('\n').Select(l => l.Trim()).FirstOrDefault(l => l.StartsWith("pg_waldump: ", StringComparison.Ordinal)) ?? "";
-        if (BrokenRecord().Match(said) is { Success: true } broken)
+        var said = result.ErrorOutput.Split('\n').Select(l => l.Trim()).Where(l => l.Length > 0).ToList();
+        var complaint = said.FirstOrDefault(l => l.StartsWith("pg_waldump: ", StringComparison.Ordinal)) ?? said.LastOrDefault() ?? $"it ended with {result.ExitCode}";
+        if (BrokenRecord().Match(complaint) is { Success: true } broken)
         {
-            return new WalScanEnd(Lsn.Parse(broken.Groups[1].Value), said);
+            return new WalScanEnd(Lsn.Parse(broken.Groups[1].Value), complaint);
         }
 
         // Nothing readable from the start position on.
-        if (said.Contains("could not find a valid record after", StringComparison.Ordinal) || said.Contains("could not find file", StringComparison.Ordinal))
+        if (complaint.Contains("could not find a valid record after", StringComparison.Ordinal))
         {
-            return new WalScanEnd(from, said);
+            return new WalScanEnd(from, complaint);
         }
 
-        throw RemoteHostExtensions.Failed(range.Server.Host, command, result);
+        throw new PitrException("PitrPS.WalUnreadable", ErrorKind.InvalidResult,
+            $"pg_waldump cannot read the WAL of {range.Server.Id} from {from} on: {complaint}",
+            $"On {range.Server.Host.Name}, see that {range.Server.OsUser} can read {range.Server.DataDirectory}/pg_wal{(range.ArchiveDirectory is null ? "" : " and " + range.ArchiveDirectory)}, then run the same command again.", range.Server);
     }
 
     [GeneratedRegex("error in WAL record at ([0-9A-F]+/[0-9A-F]+):")]
@@ -243,12 +266,13 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback)
 internal sealed class ScanProgress(IFeedback feedback, PgServer server, long total, int passes, Stopwatch watch)
 {
     private static readonly TimeSpan Silent = TimeSpan.FromSeconds(2);
+    private static readonly long Short = 64 << 20;
     private TimeSpan _last;
     private bool _shown;
 
     public void At(long bytes, int pass)
     {
-        if (watch.Elapsed < Silent || watch.Elapsed - _last < TimeSpan.FromMilliseconds(250))
+        if (total < Short || watch.Elapsed < Silent || watch.Elapsed - _last < TimeSpan.FromMilliseconds(250))
         {
             return;
         }
