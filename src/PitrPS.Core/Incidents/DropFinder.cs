@@ -17,11 +17,11 @@ internal sealed record DroppedTables(WalCommit Commit, IReadOnlyList<IncidentTab
 /// <param name="feedback">Where to say what cannot be told.</param>
 internal sealed class DropFinder(IWalReader reader, IStandbyCatalogs catalogs, WalTransactions transactions, Lsn from, PgServer server, IFeedback feedback)
 {
-    private bool StatisticsTell => server.Version >= 15;
+    private bool StatisticsTell => PgVersion.CommitsDropStatistics(server.Version);
 
     /// <summary>The commits that may have dropped tables: they remove relations of some kind. A partitioned table without partitions leaves only its statistics or its lock.</summary>
     public static IEnumerable<WalCommit> Candidates(WalTransactions transactions, int major) =>
-        transactions.Commits.Where(c => c.Files.Count > 0 || c.DroppedRelations.Count > 0 || (major < 15 && transactions.LocksOf(c).Any()));
+        transactions.Commits.Where(c => c.Files.Count > 0 || c.DroppedRelations.Count > 0 || (!PgVersion.CommitsDropStatistics(major) && transactions.LocksOf(c).Any()));
 
     /// <summary>Those of the commits that dropped tables, in the order of the WAL.</summary>
     /// <param name="commits">Of the candidates those that are wanted.</param>

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using PitrPS.Servers;
 
 namespace PitrPS.Incidents;
 
@@ -56,11 +57,10 @@ internal sealed record ClassRow(uint Oid, string Name, uint Namespace, uint File
 {
     public static ClassRow? From(HeapTuple? tuple, int major)
     {
-        // 18 put relallfrozen in front of what follows.
-        var shift = major >= 18 ? 4 : 0;
+        var kind = PgVersion.OffsetOfRelkind(major);
         var data = tuple?.Data ?? [];
-        return data.Length < 116 + shift ? null : new ClassRow(
-            Number(data, 0), NameAt(data, 4), Number(data, 68), Number(data, 88), (char)data[114 + shift], (char)data[115 + shift]);
+        return data.Length <= kind ? null : new ClassRow(
+            Number(data, 0), NameAt(data, 4), Number(data, 68), Number(data, 88), (char)data[kind - 1], (char)data[kind]);
     }
 
     internal static uint Number(byte[] data, int at) => BinaryPrimitives.ReadUInt32LittleEndian(data.AsSpan(at));

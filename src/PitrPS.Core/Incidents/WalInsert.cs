@@ -138,7 +138,7 @@ internal static class WalInsert
 
     // none, pglz, lz4, zstd: the bits changed their meaning in 15.
     private static char Compression(byte info, int major) =>
-        major < 15 ? ((info & 2) != 0 ? 'p' : 'n')
+        !PgVersion.NamesImageCompression(major) ? ((info & 2) != 0 ? 'p' : 'n')
         : (info & 4) != 0 ? 'p' : (info & 8) != 0 ? 'l' : (info & 16) != 0 ? 'z' : 'n';
 
     private ref struct Reader(ReadOnlySpan<byte> bytes)

@@ -16,7 +16,7 @@ internal sealed record WalFilter(IReadOnlyList<string> Passes, string Condition)
 {
     /// <summary>Only these resource managers' records.</summary>
     public static WalFilter Of(int major, IReadOnlyList<string> managers, string condition) =>
-        new(major < 14 ? [.. managers.Select(m => "-r " + m)] : [string.Join(' ', managers.Select(m => "-r " + m))], condition);
+        new(!PgVersion.DumpsSeveralManagers(major) ? [.. managers.Select(m => "-r " + m)] : [string.Join(' ', managers.Select(m => "-r " + m))], condition);
 }
 
 /// <summary>How far a reading came.</summary>

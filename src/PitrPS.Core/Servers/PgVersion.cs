@@ -32,4 +32,16 @@ internal static class PgVersion
 
     /// <summary>pg_get_wal_replay_pause_state() tells 'pause requested' from 'paused'.</summary>
     public static bool HasReplayPauseState(int major) => major >= 14;
+
+    /// <summary>pg_waldump takes -r more than once; before, only the last one counts.</summary>
+    public static bool DumpsSeveralManagers(int major) => major >= 14;
+
+    /// <summary>A COMMIT names the statistics that it drops, and with them each relation that it drops, by oid.</summary>
+    public static bool CommitsDropStatistics(int major) => major >= 15;
+
+    /// <summary>A page image in the WAL says which compression it has; before, there was only pglz.</summary>
+    public static bool NamesImageCompression(int major) => major >= 15;
+
+    /// <summary>Where relkind lies in a row of pg_class, in bytes; relpersistence is just before it. 18 has relallfrozen in front of them.</summary>
+    public static int OffsetOfRelkind(int major) => major >= 18 ? 119 : 115;
 }

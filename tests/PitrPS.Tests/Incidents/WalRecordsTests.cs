@@ -27,9 +27,10 @@ public sealed class WalRecordsTests
     [Fact]
     public void Reads_every_lock_of_a_snapshot_record_with_the_xid_of_its_text()
     {
-        var locks = WalRecords.Read("rmgr: Standby     len (rec/tot):     54/    54, tx:          0, lsn: 0/01A869A0, prev 0/01A86968, desc: LOCK xid 794 db 5 rel 16509 xid 794 db 5 rel 16511 xid 800 db 7 rel 1234 ");
+        var locks = WalRecords.Read("rmgr: Standby     len (rec/tot):    162/   162, tx:          0, lsn: 0/03027F40, prev 0/03027F08, desc: LOCK xid 762 db 5 rel 16387 xid 761 db 5 rel 16455 xid 762 db 5 rel 16496 ");
 
-        Assert.Equal([new WalLock(new Lsn(0x1A869A0), 794, 5, 16509, true), new WalLock(new Lsn(0x1A869A0), 794, 5, 16511, true), new WalLock(new Lsn(0x1A869A0), 800, 7, 1234, true)], locks);
+        Assert.Equal([new WalLock(new Lsn(0x3027F40), 762, 5, 16387, true), new WalLock(new Lsn(0x3027F40), 761, 5, 16455, true), new WalLock(new Lsn(0x3027F40), 762, 5, 16496, true)], locks);
+        Assert.False(Assert.IsType<WalLock>(Assert.Single(WalRecords.Read("rmgr: Standby     len (rec/tot):     42/    42, tx:        760, lsn: 0/019DFA48, prev 0/019DFA08, desc: LOCK xid 760 db 5 rel 16388 "))).IsRepeated);
     }
 
     [Theory]
