@@ -44,4 +44,7 @@ internal static class PgVersion
 
     /// <summary>Where relkind lies in a row of pg_class, in bytes; relpersistence is just before it. 18 has relallfrozen in front of them.</summary>
     public static int OffsetOfRelkind(int major) => major >= 18 ? 119 : 115;
+
+    /// <summary>archive_library exists beside archive_command.</summary>
+    public static bool HasArchiveLibrary(int major) => major >= 15;
 }
