@@ -1,0 +1,180 @@
+using System.Globalization;
+using PitrPS.Hosts;
+using PitrPS.Planning;
+using PitrPS.Servers;
+
+namespace PitrPS.Archive;
+
+/// <summary>
+/// The primary's archive on the standby: sshfs as a service of systemd, which starts it again whenever it ends. (A mount unit is tried once at boot;
+/// a primary that is down at that moment would leave the standby without its archive until somebody looks.)
+/// </summary>
+internal sealed class ArchiveMount(PgServer standby, string mountPoint)
+{
+    private const string MountPointLine = "# Mount point: ";
+
+    public string MountPoint { get; } = mountPoint;
+
+    public string Unit { get; } = UnitOf(standby);
+
+    /// <summary>Root-only; the private key is made here and never leaves.</summary>
+    public string Folder { get; } = $"{HostPaths.State}/mounts/{HostPaths.FileName(standby.Name)}";
+
+    public string KeyFile => Folder + "/id_ed25519";
+
+    public string KnownHostsFile => Folder + "/known_hosts";
+
+    /// <summary>Names this standby in the reader's keys: as good as unique, and still the same when its key was made anew.</summary>
+    public string KeyOwner => $"pitrps:{standby.Host.Facts.MachineId}:{HostPaths.FileName(standby.Name)}";
+
+    /// <summary>Where the server's archive is mounted: as its state says, else, when that is lost, as the unit's file says; null for nowhere.</summary>
+    public static async Task<string?> FindAsync(PgServer standby, CancellationToken cancel)
+    {
+        if (standby.ArchiveMountPoint is { } known)
+        {
+            return known;
+        }
+
+        var unit = await standby.Host.ReadTextAsync($"{UnitSteps.Directory}/{UnitOf(standby)}", cancel).ConfigureAwait(false);
+        return unit?.Split('\n').FirstOrDefault(l => l.StartsWith(MountPointLine, StringComparison.Ordinal))?[MountPointLine.Length..];
+    }
+
+    public async Task<string?> PublicKeyAsync(CancellationToken cancel) =>
+        await standby.Host.ReadTextAsync(KeyFile + ".pub", cancel).ConfigureAwait(false) is { } key && key.StartsWith("ssh-ed25519 ", StringComparison.Ordinal) ? key.TrimEnd() : null;
+
+    public IReadOnlyList<Step> KeySteps() =>
+    [
+        Steps.Packages(standby.Host, "sshfs", standby.Host.Facts.Platform.SshfsPackages),
+        Steps.Directory(standby.Host, "mount-folder", "Make the folder of the mount's key", Folder, 0x1C0 /* 0700 */),
+        Steps.Command(standby.Host, "key", "Make the key that reads the archive; its private half stays on this host",
+            RemoteCommand.Shell(
+                """
+                [ "$(stat -c '%a %U' "$1" 2>/dev/null)" = '600 root' ] && [ -f "$1.pub" ] &&
+                [ "$(ssh-keygen -y -P '' -f "$1" 2>/dev/null | cut -d' ' -f1,2)" = "$(cut -d' ' -f1,2 < "$1.pub")" ]
+                """, KeyFile).AsRoot(),
+            RemoteCommand.Shell("""umask 077; rm -f -- "$1" "$1.pub" && exec ssh-keygen -q -t ed25519 -N '' -C "$2" -f "$1" """, KeyFile, KeyOwner).AsRoot()),
+    ];
+
+    public IReadOnlyList<Step> MountSteps(PrimaryRoute route, ArchiveReader reader) =>
+    [
+        Steps.File(standby.Host, "known-hosts", "Know the primary's host keys, as they were read on the primary itself",
+            RemoteFile.Text(KnownHostsFile, route.KnownHosts, 0x180 /* 0600 */)) with { Preview = [$"write {KnownHostsFile} (600, root:root), the keys of {route.Address} port {route.Port}"] },
+        Steps.Command(standby.Host, "mount-point", $"Make the mount point {MountPoint}",
+            RemoteCommand.Shell("""timeout 30 stat -- "$1" >/dev/null 2>&1 || mountpoint -q -- "$1" """, MountPoint).AsRoot(), RemoteCommand.Of("mkdir", "-p", "--", MountPoint).AsRoot()),
+        UnitSteps.Running(standby.Host, "mount", $"Mount the archive at {MountPoint}, read-only, for {standby.OsUser} alone; again after a reboot and after a lost link", Unit,
+            run => FilesAsync(route, reader, run.Cancel), Files(route, reader, $"<id of {standby.OsUser}>", "<its group's>"),
+            run => run.TestAsync(RemoteCommand.Of("mountpoint", "-q", "--", MountPoint).AsRoot())),
+    ];
+
+    /// <summary>The standby reads the marker through the mount, it is the primary's, and no other user can read it.</summary>
+    public Step ProofStep(ulong? cluster, string primary) => new("proof", $"Read the archive's marker through the mount as {standby.OsUser}, and see that it is {primary}'s", standby.Host)
+    {
+        IsDone = async run => (await LookAsync(run).ConfigureAwait(false)) is { Succeeded: true } looked && ArchiveMarker.Parse(looked.Output)?.SystemIdentifier == cluster,
+        Do = async run =>
+        {
+            // The service may just be starting sshfs again; it does so every 5 s.
+            var until = DateTimeOffset.UtcNow + TimeSpan.FromSeconds(20);
+            CommandResult looked;
+            while (!(looked = await LookAsync(run).ConfigureAwait(false)).Succeeded && DateTimeOffset.UtcNow < until)
+            {
+                await Task.Delay(TimeSpan.FromMilliseconds(500), run.Cancel).ConfigureAwait(false);
+            }
+
+            if (!looked.Succeeded)
+            {
+                var log = await standby.Host.Remote.RunAsync(RemoteCommand.Of("journalctl", "-u", Unit, "-n", "8", "-o", "cat", "--no-pager").AsRoot(), run.Cancel).ConfigureAwait(false);
+                throw new PitrException("PitrPS.MountNotWorking", ErrorKind.InvalidResult,
+                    $"The archive cannot be read at {MountPoint} on {standby.Host.Name} as {standby.OsUser}: {looked.ErrorOutput.Trim()} {Unit} says: {log.Text}",
+                    "Mend what it says (on the primary: the sshd log), and run the same command again.", standby);
+            }
+
+            if (ArchiveMarker.Parse(looked.Output)?.SystemIdentifier is var found && found != cluster)
+            {
+                throw new PitrException("PitrPS.ArchiveOfAnotherCluster", ErrorKind.InvalidData, $"What is mounted at {MountPoint} is the archive of the cluster {found}; {primary} is the cluster {cluster}.",
+                    "Run Enable-WalArchive on the primary and read it again with Get-PgServer, then run the same command again.", standby);
+            }
+        },
+        Preview = [$"[{standby.OsUser}] cat {MountPoint}/{ArchiveMarker.FileName}", $"[nobody] the same, and that is refused"],
+    };
+
+    /// <summary>Mount and key gone. Works also where <see cref="FindAsync"/> found no mount point.</summary>
+    public static IReadOnlyList<Step> RemovalSteps(PgServer standby, string? mountPoint)
+    {
+        var mount = new ArchiveMount(standby, mountPoint ?? "");
+        var steps = new List<Step>
+        {
+            UnitSteps.Gone(standby.Host, "mount", $"Unmount {mountPoint ?? "the archive"}, also for the next boot", mount.Unit, [mount.Unit]),
+            Steps.Absent(standby.Host, "key", "Remove the key that read the archive", mount.Folder),
+        };
+        if (mountPoint is not null)
+        {
+            // What somebody else has put there under the mount stays.
+            steps.Add(new Step("mount-point", $"Remove the mount point {mountPoint} if it is empty", standby.Host)
+            {
+                IsDone = run => run.TestAsync(RemoteCommand.Shell("""[ ! -d "$1" ] || mountpoint -q -- "$1" || [ -n "$(ls -A -- "$1")" ]""", mountPoint).AsRoot()),
+                Do = run => run.RunAsync(RemoteCommand.Of("rmdir", "--", mountPoint).AsRoot()),
+                Preview = [$"rmdir {mountPoint}"],
+            });
+        }
+
+        return steps;
+    }
+
+    /// <summary>The service's file. The ids are the standby's own, because an account has other numbers on another host.</summary>
+    public IReadOnlyDictionary<string, string> Files(PrimaryRoute route, ArchiveReader reader, string userId, string groupId)
+    {
+        var host = route.Address.Contains(':') ? $"[{route.Address}]" : route.Address;
+        string[] options =
+        [
+            // Only the server's own user, whatever the files' modes are: default_permissions lets the kernel check them.
+            "ro", "nosuid", "nodev", "noexec", "allow_other", "default_permissions", $"uid={userId}", $"gid={groupId}",
+            // Without reconnect a lost link turns the mount into an empty directory, which means "end of the WAL"; without ServerAlive readers hang.
+            "reconnect", "ServerAliveInterval=5", "ServerAliveCountMax=3", "ConnectTimeout=10",
+            "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", $"IdentityFile={KeyFile}", "PreferredAuthentications=publickey",
+            "StrictHostKeyChecking=yes", "UpdateHostKeys=no", $"UserKnownHostsFile={KnownHostsFile}", "GlobalKnownHostsFile=/dev/null",
+        ];
+        var sshfs = SystemdText.Command(["/usr/bin/sshfs", "-f", "-F", "/dev/null", "-p", route.Port.ToString(CultureInfo.InvariantCulture), "-o", string.Join(',', options),
+            $"{reader.Account}@{host}:{ArchiveReader.ArchiveInside}", MountPoint]);
+        var mountPoint = SystemdText.Command([MountPoint]);
+        return new Dictionary<string, string>
+        {
+            [Unit] =
+                $"""
+                # Written by PitrPS (Mount-WalArchive).
+                {MountPointLine}{MountPoint}
+                [Unit]
+                Description=PitrPS: the primary's WAL archive for {SystemdText.Value(standby.Name)}, read-only
+                Wants=network-online.target
+                After=network-online.target
+                StartLimitIntervalSec=0
+
+                [Service]
+                ExecStartPre=-/bin/umount -q -l {mountPoint}
+                ExecStart={sshfs}
+                # Started means mounted: whoever waits for this service finds the archive.
+                ExecStartPost=/usr/bin/timeout 20 /bin/sh -c "until mountpoint -q -- \"$$1\"; do sleep 0.1; done" sh {mountPoint}
+                ExecStopPost=-/bin/umount -q -l {mountPoint}
+                Restart=always
+                RestartSec=5
+
+                [Install]
+                WantedBy=multi-user.target
+
+                """,
+        };
+    }
+
+    private static string UnitOf(PgServer standby) => $"pitrps-archive-{HostPaths.FileName(standby.Name)}.service";
+
+    private async Task<IReadOnlyDictionary<string, string>?> FilesAsync(PrimaryRoute route, ArchiveReader reader, CancellationToken cancel)
+    {
+        var ids = await standby.Host.Remote.RunAsync(RemoteCommand.Shell("""id -u -- "$1" && id -g -- "$1" """, standby.OsUser), cancel).ConfigureAwait(false);
+        return ids is { Succeeded: true, Lines: [var user, var group] } ? Files(route, reader, user, group) : null;
+    }
+
+    private Task<CommandResult> LookAsync(StepRun run) => standby.Host.Remote.RunAsync(RemoteCommand.Shell(
+        """
+        timeout 20 runuser -u "$2" -- cat -- "$1" || exit 1
+        ! timeout 20 runuser -u nobody -- cat -- "$1" >/dev/null 2>&1 || { echo "every user of the host can read it" >&2; exit 1; }
+        """, $"{MountPoint}/{ArchiveMarker.FileName}", standby.OsUser).AsRoot(), run.Cancel);
+}

@@ -1,0 +1,289 @@
+using System.Globalization;
+using PitrPS.Hosts;
+using PitrPS.Planning;
+using PitrPS.Servers;
+
+namespace PitrPS.Archive;
+
+/// <summary>What Enable-WalArchive was asked for.</summary>
+/// <param name="Server">The primary.</param>
+/// <param name="Path">The archive's directory on its host.</param>
+/// <param name="HeartbeatInterval">Whole seconds; zero for no heartbeat.</param>
+/// <param name="ArchiveTimeout">archive_timeout, whole seconds.</param>
+/// <param name="Force">Take the place of another archive_command, take over a directory that has files in it.</param>
+internal sealed record ArchiveOptions(PgServer Server, string Path, TimeSpan HeartbeatInterval, TimeSpan ArchiveTimeout, bool Force);
+
+/// <summary>
+/// Enable-WalArchive: a directory that only the server writes and only the readers' group reads, an archive_command that is durable,
+/// a heartbeat, and the proof that a segment has arrived.
+/// Source: PostgreSQL documentation, "Continuous Archiving and Point-in-Time Recovery".
+/// </summary>
+internal sealed class ArchivePlan
+{
+    // setgid: what the server writes belongs to the readers' group without the server being in it.
+    private const int DirectoryMode = 0x5E8; // 2750
+    private const int MarkerMode = 0x1A0; // 0640
+
+    private static readonly TimeSpan ArrivalLimit = TimeSpan.FromSeconds(60);
+
+    private readonly ArchiveOptions _options;
+    private readonly PgServer _server;
+    private readonly string _path;
+    private readonly ArchiveReader _reader;
+
+    private ArchivePlan(ArchiveOptions options)
+    {
+        _options = options;
+        _server = options.Server;
+        _path = options.Path.Length > 1 ? options.Path.TrimEnd('/') : options.Path;
+        _reader = ArchiveReader.Of(_server);
+    }
+
+    /// <exception cref="PitrException">
+    /// <c>PitrPS.InvalidPath</c>, <c>PitrPS.InvalidInterval</c>, <c>PitrPS.NotAPrimary</c>, <c>PitrPS.ArchiveCommandExists</c>,
+    /// <c>PitrPS.ArchiveDirectoryInUse</c>, <c>PitrPS.ArchiveOfAnotherCluster</c>; when carried out also <c>PitrPS.ArchiveNotWorking</c>.
+    /// </exception>
+    public static Task<Planned<PgServer>> BuildAsync(ArchiveOptions options, IFeedback feedback, CancellationToken cancel) => new ArchivePlan(options).BuildAsync(feedback, cancel);
+
+    private async Task<Planned<PgServer>> BuildAsync(IFeedback feedback, CancellationToken cancel)
+    {
+        ArchiveScripts.RequirePath(_path, "The archive's path", _server);
+        RequireSeconds(_options.HeartbeatInterval, "The heartbeat's interval", 0, 86_400);
+        RequireSeconds(_options.ArchiveTimeout, "archive_timeout", 1, 86_400);
+        if ((_path + "/").StartsWith(_server.DataDirectory + "/", StringComparison.Ordinal) || (_server.DataDirectory + "/").StartsWith(_path + "/", StringComparison.Ordinal))
+        {
+            throw new PitrException("PitrPS.InvalidPath", ErrorKind.InvalidArgument, $"The archive {_path} and the data directory {_server.DataDirectory} lie one in the other.",
+                "Choose a directory apart from it, best on a disk of its own.", _server);
+        }
+
+        var announcements = new List<string>();
+        var settings = new Dictionary<string, string?>
+        {
+            ["archive_mode"] = "on",
+            ["archive_command"] = ArchiveScripts.ArchiveCommand(_path),
+            ["archive_timeout"] = string.Create(CultureInfo.InvariantCulture, $"{_options.ArchiveTimeout.TotalSeconds:0}s"),
+        };
+        var adopt = false;
+        if (_server.IsPlanned)
+        {
+            settings["wal_level"] = "replica";
+        }
+        else
+        {
+            ArchivePrimary.Require(_server);
+            await ReadSettingsAsync(settings, announcements, feedback, cancel).ConfigureAwait(false);
+            adopt = await ReadDirectoryAsync(announcements, cancel).ConfigureAwait(false);
+            announcements.AddRange(await OwnedSettings.AnnouncementsAsync(_server, settings, feedback, cancel).ConfigureAwait(false));
+        }
+
+        var plan = new Plan
+        {
+            Operation = "Enable-WalArchive",
+            Subject = _server.Id,
+            Home = _server.Host,
+            IsPlanned = _server.IsPlanned,
+            Announcements = announcements,
+            Parameters = new Dictionary<string, string>
+            {
+                ["path"] = _path,
+                ["heartbeatSeconds"] = _options.HeartbeatInterval.TotalSeconds.ToString("0", CultureInfo.InvariantCulture),
+                ["archiveTimeoutSeconds"] = _options.ArchiveTimeout.TotalSeconds.ToString("0", CultureInfo.InvariantCulture),
+            },
+            WayBack = "Disable-WalArchive",
+            Steps =
+            [
+                _reader.GroupStep(),
+                Directory(),
+                .. adopt ? [Adopt()] : (Step[])[],
+                Marker(),
+                .. ArchiveScripts.InstallSteps(_server.Host),
+                .. OwnedSettings.Steps(_server, "settings", settings),
+                _options.HeartbeatInterval > TimeSpan.Zero ? Heartbeat.RunningStep(_server, _options.HeartbeatInterval) : Heartbeat.GoneStep(_server),
+                Arrival(),
+                Remember(),
+            ],
+        };
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(_server, feedback, token), () => _server with { ArchiveDirectory = _path, IsPlanned = true });
+    }
+
+    private async Task ReadSettingsAsync(Dictionary<string, string?> settings, List<string> announcements, IFeedback feedback, CancellationToken cancel)
+    {
+        var now = await ArchivePrimary.SettingsAsync(_server, feedback, cancel).ConfigureAwait(false);
+
+        // logical is more than replica; whoever set it needs it.
+        if (now.WalLevel != "logical")
+        {
+            settings["wal_level"] = "replica";
+        }
+
+        // 15 ignores archive_command in silence beside an archive_library, 16 and later refuse both together.
+        if (now.Library.Length > 0)
+        {
+            settings["archive_library"] = "";
+        }
+
+        if (now.IsForeign)
+        {
+            var theirs = now.Library.Length > 0 ? $"archive_library '{now.Library}'" : $"archive_command '{now.Command}'";
+            if (!_options.Force)
+            {
+                throw new PitrException("PitrPS.ArchiveCommandExists", ErrorKind.ResourceExists,
+                    $"{_server.Id} already archives its WAL, with {theirs}; PitrPS would set archive_command '{settings["archive_command"]}'.",
+                    "If nobody needs that archive any more, use -Force: the old setting stays where it is, without effect, and Disable-WalArchive gives it its effect back.", _server);
+            }
+
+            announcements.Add($"{_server.Id} archives with {theirs} now; from then on it does so no more. Disable-WalArchive gives that setting its effect back.");
+        }
+
+        if (_server.ArchiveDirectory is { } was && was != _path)
+        {
+            announcements.Add($"So far {_server.Id} has archived to {was}; what is there stays there, and whoever has mounted it has to mount {_path} instead.");
+        }
+    }
+
+    /// <summary>True when there are files that were there before and have to be made readable for the group.</summary>
+    private async Task<bool> ReadDirectoryAsync(List<string> announcements, CancellationToken cancel)
+    {
+        var looked = await _server.Host.RunCheckedAsync(RemoteCommand.Shell(
+            """
+            [ -e "$1" ] || [ -L "$1" ] || { echo absent; exit 0; }
+            [ -d "$1" ] && [ ! -L "$1" ] || { echo other; exit 0; }
+            if [ -f "$1/$2" ]; then echo marked; cat -- "$1/$2"; exit 0; fi
+            [ -z "$(ls -A -- "$1" | grep -vxF lost+found | head -n 1)" ] && echo empty || { echo full; ls -A -- "$1" | head -n 3; }
+            """, _path, ArchiveMarker.FileName).AsRoot(), cancel).ConfigureAwait(false);
+        switch (looked.Lines.FirstOrDefault())
+        {
+            case "other":
+                throw new PitrException("PitrPS.InvalidPath", ErrorKind.InvalidArgument, $"{_path} on {_server.Host.Name} exists and is no directory.", "Choose another path, or the directory that the link leads to.", _server);
+
+            case "marked":
+                if (ArchiveMarker.Parse(looked.Text) is not { } marker)
+                {
+                    // Half a marker cannot come from us: it is written whole. It is written again.
+                    return false;
+                }
+
+                if (marker.Format > ArchiveMarker.CurrentFormat || marker.SystemIdentifier != _server.SystemIdentifier)
+                {
+                    throw new PitrException("PitrPS.ArchiveOfAnotherCluster", ErrorKind.ResourceExists,
+                        $"{_path} on {_server.Host.Name} is the archive of the cluster {marker.SystemIdentifier}; {_server.Id} is the cluster {_server.SystemIdentifier}.",
+                        "Choose another directory: two clusters in one archive overwrite or stop each other.", _server);
+                }
+
+                return false;
+
+            case "full" when !_options.Force:
+                throw new PitrException("PitrPS.ArchiveDirectoryInUse", ErrorKind.ResourceExists,
+                    $"{_path} on {_server.Host.Name} is not empty, and it is no archive of PitrPS: {string.Join(", ", looked.Lines.Skip(1))}.",
+                    "Choose another directory. If it is this server's own archive from before, use -Force: then it is taken over with what is in it.", _server);
+
+            case "full":
+                announcements.Add($"{_path} is taken over with what is in it; nobody but the server and the archive's readers can read it any more.");
+                return true;
+
+            default:
+                return false;
+        }
+    }
+
+    private Step Directory() => Steps.Directory(_server.Host, "directory", $"Make the archive {_path}, for {_server.OsUser} to write and the group {_reader.Group} to read",
+        _path, DirectoryMode, _server.OsUser, _reader.Group);
+
+    private Step Adopt() => Steps.Command(_server.Host, "adopt", $"Let the group {_reader.Group} read the WAL that is in {_path}, and nobody else",
+        RemoteCommand.Shell(
+            """[ -z "$(find "$1" -maxdepth 1 -type f ! -name '.*' \( ! -group "$3" -o ! -perm 0640 \) -user "$2" | head -n 1)" ]""",
+            _path, _server.OsUser, _reader.Group).AsRoot(),
+        RemoteCommand.Shell(
+            """
+            find "$1" -maxdepth 1 -type f -user "$2" -exec chgrp -h -- "$3" {} + &&
+            runuser -u "$2" -- find "$1" -maxdepth 1 -type f -user "$2" -exec chmod 0640 -- {} +
+            """, _path, _server.OsUser, _reader.Group).AsRoot().WithTimeout(TimeSpan.FromMinutes(10)));
+
+    private Step Marker() => Steps.File(_server.Host, "marker", $"Mark {_path} as the archive of this cluster",
+        RemoteFile.Text($"{_path}/{ArchiveMarker.FileName}", ArchiveMarker.Render(_server.SystemIdentifier ?? 0, _server.WalSegmentSize), MarkerMode, _server.OsUser, _reader.Group));
+
+    private Step Arrival() => new("arrival", "Switch to a new segment and see the finished one arrive in the archive", _server.Host)
+    {
+        IsDone = async run =>
+        {
+            var archiver = await ArchiverAsync(run).ConfigureAwait(false);
+            return archiver.Last is { } last && !archiver.IsFailing && await HasArrivedAsync(run, last).ConfigureAwait(false);
+        },
+        Do = async run =>
+        {
+            // Without a record in it the current segment is not switched.
+            await QueryAsync(run, "SELECT pg_catalog.pg_logical_emit_message(false, 'pitrps', 'the archive is tried')").ConfigureAwait(false);
+            var segment = (await QueryAsync(run, "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_switch_wal())").ConfigureAwait(false))[0].Text(0);
+            var archiver = await ArchiverAsync(run).ConfigureAwait(false);
+            var since = DateTimeOffset.UtcNow;
+            while (!await HasArrivedAsync(run, segment).ConfigureAwait(false))
+            {
+                var now = await ArchiverAsync(run).ConfigureAwait(false);
+                if (now.Archived != archiver.Archived)
+                {
+                    run.Progress($"{now.Last} has arrived, {segment} is waited for", 0, null, "segments");
+                    since = DateTimeOffset.UtcNow;
+                }
+                else if (now.Failed != archiver.Failed || DateTimeOffset.UtcNow - since > ArrivalLimit)
+                {
+                    throw await NotWorkingAsync(run, segment, now).ConfigureAwait(false);
+                }
+
+                archiver = now;
+                await Task.Delay(TimeSpan.FromMilliseconds(200), run.Cancel).ConfigureAwait(false);
+            }
+        },
+        Preview = ["SELECT pg_switch_wal()", $"look for that segment in {_path}"],
+    };
+
+    // What the archiver's script says is in the server's log, wherever that is: the same script, run by hand, says it to us.
+    private async Task<PitrException> NotWorkingAsync(StepRun run, string segment, Archiver archiver)
+    {
+        var tried = archiver.IsFailing && archiver.LastFailed is { } failed ? failed : segment;
+        var byHand = await _server.Host.Remote.RunAsync(RemoteCommand.Shell("""cd -- "$1" && exec "$2" "$3" "pg_wal/$4" "$4" """,
+            _server.DataDirectory, ArchiveScripts.ArchivePath, _path, tried).As(_server.OsUser), run.Cancel).ConfigureAwait(false);
+        return new PitrException("PitrPS.ArchiveNotWorking", ErrorKind.InvalidResult,
+            byHand.Succeeded
+                ? $"{tried} of {_server.Id} has not arrived in {_path}, though the archive script succeeds when it is run by hand: the server's archiver does not run it, or not as it is set."
+                : $"{tried} of {_server.Id} cannot be archived: {byHand.ErrorOutput.Trim()}",
+            "Mend what it says, look at the server's log, and run the same command again: it goes on where it stopped. Until then the server keeps the WAL in pg_wal.", _server);
+    }
+
+    private Step Remember() => new("state", "Remember the archive in PitrPS's state on the host", _server.Host)
+    {
+        IsDone = async run => await ServerState.ReadAsync(_server.Host, _server.Name, run.Cancel).ConfigureAwait(false) is var state && Changed(state) == state,
+        Do = run => ServerState.UpdateAsync(_server.Host, _server.Name, Changed, run.Cancel),
+        Preview = [$"write {ServerState.PathOf(_server.Name)}"],
+    };
+
+    private ServerState Changed(ServerState state) => state with
+    {
+        ArchiveDirectory = _path,
+        HeartbeatSeconds = _options.HeartbeatInterval > TimeSpan.Zero ? (int)_options.HeartbeatInterval.TotalSeconds : null,
+    };
+
+    private sealed record Archiver(long Archived, string? Last, long Failed, string? LastFailed, bool IsFailing);
+
+    private async Task<Archiver> ArchiverAsync(StepRun run)
+    {
+        var row = (await QueryAsync(run,
+            """
+            SELECT archived_count, last_archived_wal, failed_count, last_failed_wal,
+                   coalesce(last_failed_time > last_archived_time, last_failed_time IS NOT NULL) FROM pg_catalog.pg_stat_archiver
+            """).ConfigureAwait(false))[0];
+        return new Archiver(row.Number(0), row[1], row.Number(2), row[3], row.Flag(4));
+    }
+
+    private Task<IReadOnlyList<SqlRow>> QueryAsync(StepRun run, string sql) => ServerSql.QueryAsync(_server, "postgres", sql, run.Feedback, run.Cancel);
+
+    private Task<bool> HasArrivedAsync(StepRun run, string name) => run.TestAsync(RemoteCommand.Of("test", "-s", $"{_path}/{name}").AsRoot());
+
+    private void RequireSeconds(TimeSpan time, string what, int least, int most)
+    {
+        if (time.TotalSeconds < least || time.TotalSeconds > most || time.Ticks % TimeSpan.TicksPerSecond != 0)
+        {
+            throw new PitrException("PitrPS.InvalidInterval", ErrorKind.InvalidArgument, $"{what} is {time}, and has to be a whole number of seconds from {least} to {most}.",
+                "Give a TimeSpan such as 00:01:00, or a number of seconds with New-TimeSpan -Seconds.", _server);
+        }
+    }
+}

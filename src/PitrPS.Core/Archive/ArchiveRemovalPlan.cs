@@ -1,0 +1,55 @@
+using PitrPS.Planning;
+using PitrPS.Servers;
+
+namespace PitrPS.Archive;
+
+/// <summary>Disable-WalArchive: the settings and the heartbeat as they were before Enable-WalArchive; what is archived stays.</summary>
+internal static class ArchiveRemovalPlan
+{
+    // wal_level stays: a standby may stream without an archive.
+    private static Dictionary<string, string?> SettingsOf(PgServer server)
+    {
+        var settings = new Dictionary<string, string?> { ["archive_mode"] = null, ["archive_command"] = null, ["archive_timeout"] = null };
+        if (PgVersion.HasArchiveLibrary(server.Version))
+        {
+            settings["archive_library"] = null;
+        }
+
+        return settings;
+    }
+
+    /// <exception cref="PitrException"><c>PitrPS.NotAPrimary</c>, <c>PitrPS.ServerUnavailable</c></exception>
+    public static async Task<Planned<PgServer>> BuildAsync(PgServer server, IFeedback feedback, CancellationToken cancel)
+    {
+        var settings = SettingsOf(server);
+        var announcements = new List<string>();
+        if (!server.IsPlanned)
+        {
+            ArchivePrimary.Require(server);
+            announcements.AddRange(await OwnedSettings.AnnouncementsAsync(server, settings, feedback, cancel).ConfigureAwait(false));
+            if (server.ArchiveDirectory is { } directory)
+            {
+                announcements.Add($"What is in {directory} stays there. Standbys that read it get no more WAL from it: what they have not streamed is lost to them.");
+            }
+        }
+
+        var plan = new Plan
+        {
+            Operation = "Disable-WalArchive",
+            Subject = server.Id,
+            Home = server.Host,
+            IsPlanned = server.IsPlanned,
+            Announcements = announcements,
+            WayBack = "Enable-WalArchive",
+            Steps = [Heartbeat.GoneStep(server), .. OwnedSettings.Steps(server, "settings", settings), Forget(server)],
+        };
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(server, feedback, token), () => server with { ArchiveDirectory = null, IsPlanned = true });
+    }
+
+    private static Step Forget(PgServer server) => new("state", "Forget the archive in PitrPS's state on the host", server.Host)
+    {
+        IsDone = async run => await ServerState.ReadAsync(server.Host, server.Name, run.Cancel).ConfigureAwait(false) is { ArchiveDirectory: null, HeartbeatSeconds: null },
+        Do = run => ServerState.UpdateAsync(server.Host, server.Name, state => state with { ArchiveDirectory = null, HeartbeatSeconds = null }, run.Cancel),
+        Preview = [$"write {ServerState.PathOf(server.Name)}"],
+    };
+}

@@ -1,0 +1,104 @@
+using System.Globalization;
+using PitrPS.Hosts;
+using PitrPS.Planning;
+using PitrPS.Servers;
+
+namespace PitrPS.Archive;
+
+/// <summary>What Mount-WalArchive was asked for.</summary>
+/// <param name="Standby">The standby, or what is going to be one.</param>
+/// <param name="Primary">The server whose archive it is.</param>
+/// <param name="MountPoint">On the standby's host.</param>
+/// <param name="PrimaryAddress">The primary as the standby sees it; null for the address that the client uses.</param>
+/// <param name="PrimarySshPort">Its SSH port as the standby sees it; null for the one that the client uses.</param>
+internal sealed record MountOptions(PgServer Standby, PgServer Primary, string MountPoint, string? PrimaryAddress, int? PrimarySshPort);
+
+/// <summary>Mount-WalArchive: on the primary an account that can only read the archive, on the standby a key for it and a mount that heals.</summary>
+internal static class MountPlan
+{
+    /// <exception cref="PitrException">
+    /// <c>PitrPS.InvalidPath</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.ArchiveMountedElsewhere</c>, <c>PitrPS.MountPointInUse</c>,
+    /// and what <see cref="PrimaryRoute.TryAsync"/> throws; when carried out also <c>PitrPS.MountNotWorking</c>.
+    /// </exception>
+    public static async Task<Planned<PgServer>> BuildAsync(MountOptions options, IFeedback feedback, CancellationToken cancel)
+    {
+        var (standby, primary) = (options.Standby, options.Primary);
+        var mountPoint = options.MountPoint.Length > 1 ? options.MountPoint.TrimEnd('/') : options.MountPoint;
+        ArchiveScripts.RequirePath(mountPoint, "The mount point", standby);
+        if (primary.ArchiveDirectory is not { } directory)
+        {
+            throw new PitrException("PitrPS.NoArchive", ErrorKind.InvalidOperation, $"{primary.Id} has no archive that PitrPS set up.",
+                "Run Enable-WalArchive on the primary first, and give its result (or what Get-PgServer reads afterwards) as -Primary.", primary);
+        }
+
+        if (standby.ArchiveMountPoint is { } now && now != mountPoint)
+        {
+            throw new PitrException("PitrPS.ArchiveMountedElsewhere", ErrorKind.ResourceExists, $"{standby.Id} has its primary's archive at {now} already.",
+                $"Use that mount point, or run Dismount-WalArchive first.", standby);
+        }
+
+        var mount = new ArchiveMount(standby, mountPoint);
+        var reader = ArchiveReader.Of(primary);
+        await RequireFreeAsync(standby, mount, cancel).ConfigureAwait(false);
+        var route = await PrimaryRoute.TryAsync(standby.Host, primary.Host, options.PrimaryAddress ?? primary.Host.Address, options.PrimarySshPort ?? primary.Host.Port, reader.Account, cancel).ConfigureAwait(false);
+        var sshdConfig = await SshdConfig.PlaceAsync(primary.Host, reader.Account, cancel).ConfigureAwait(false);
+
+        PrimaryLink LinkFrom(PrimaryLink? was) => new(route.Address, was?.Address == route.Address ? was.Port : primary.Port, route.Port, was?.Slot, primary.Host.Name, primary.Name);
+        ServerState Changed(ServerState state) => state with { ArchiveMountPoint = mountPoint, Primary = LinkFrom(state.Primary) };
+
+        var plan = new Plan
+        {
+            Operation = "Mount-WalArchive",
+            Subject = standby.Id,
+            Home = standby.Host,
+            OtherHosts = [primary.Host],
+            IsPlanned = standby.IsPlanned || primary.IsPlanned,
+            Announcements = [$"sshd on {primary.Host.Name} reads its configuration again; sessions go on."],
+            Parameters = new Dictionary<string, string>
+            {
+                ["primary"] = primary.Id,
+                ["mountPoint"] = mountPoint,
+                ["address"] = string.Create(CultureInfo.InvariantCulture, $"{route.Address} port {route.Port}"),
+            },
+            WayBack = "Dismount-WalArchive",
+            Steps =
+            [
+                .. mount.KeySteps(),
+                .. reader.PrimarySteps(directory, sshdConfig),
+                reader.AuthorizeStep(mount.PublicKeyAsync, mount.KeyOwner),
+                .. mount.MountSteps(route, reader),
+                mount.ProofStep(primary.SystemIdentifier, primary.Id),
+                .. ArchiveScripts.InstallSteps(standby.Host),
+                new Step("state", "Remember the mount and the primary in PitrPS's state on the host", standby.Host)
+                {
+                    IsDone = async run => await ServerState.ReadAsync(standby.Host, standby.Name, run.Cancel).ConfigureAwait(false) is var state && Changed(state) == state,
+                    Do = run => ServerState.UpdateAsync(standby.Host, standby.Name, Changed, run.Cancel),
+                    Preview = [$"write {ServerState.PathOf(standby.Name)}"],
+                },
+            ],
+        };
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(standby, feedback, token),
+            () => standby with { ArchiveMountPoint = mountPoint, Primary = LinkFrom(standby.Primary), IsPlanned = true });
+    }
+
+    private static async Task RequireFreeAsync(PgServer standby, ArchiveMount mount, CancellationToken cancel)
+    {
+        var looked = await standby.Host.RunCheckedAsync(RemoteCommand.Shell(
+            """
+            if mountpoint -q -- "$1"; then
+              [ -e "$3/$2" ] && grep -qF -- "$1" "$3/$2" || findmnt -n -o SOURCE,FSTYPE --target "$1"
+              exit 0
+            fi
+            [ -e "$1" ] || [ -L "$1" ] || exit 0
+            # A dead sshfs is neither a mount point nor a directory that can be read.
+            timeout 30 stat -- "$1" >/dev/null 2>&1 || { [ -e "$3/$2" ] || echo "a mount that is dead"; exit 0; }
+            [ -d "$1" ] && [ ! -L "$1" ] || { echo "something that is no directory"; exit 0; }
+            [ -z "$(ls -A -- "$1")" ] || echo "a directory with files in it"
+            """, mount.MountPoint, mount.Unit, UnitSteps.Directory).AsRoot(), cancel).ConfigureAwait(false);
+        if (looked.Text.Length > 0)
+        {
+            throw new PitrException("PitrPS.MountPointInUse", ErrorKind.ResourceExists, $"{mount.MountPoint} on {standby.Host.Name} is taken: {looked.Text}.",
+                "Choose another mount point, or unmount or empty this one (and take it out of /etc/fstab).", standby);
+        }
+    }
+}

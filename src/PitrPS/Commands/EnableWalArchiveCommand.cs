@@ -1,0 +1,52 @@
+using System.Management.Automation;
+using PitrPS.Archive;
+using PitrPS.Servers;
+
+namespace PitrPS.Commands;
+
+/// <summary>
+/// Lets a primary archive its WAL: a directory that only the server writes and only the archive's readers read, an archive_command that is durable,
+/// a heartbeat for delayed standbys, and the proof that a segment has arrived. The server is restarted only if a setting needs it.
+/// </summary>
+/// <example>
+/// <code>$primary = Connect-PgHost primary -UserName dba | Get-PgServer | Enable-WalArchive -Path /var/mnt/archive_wal_dir</code>
+/// <para>Archives to that directory, with a heartbeat and a new segment at least every minute.</para>
+/// </example>
+/// <example>
+/// <code>$primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -HeartbeatInterval 00:00:10 -WhatIf</code>
+/// <para>Shows what would be done, and changes nothing.</para>
+/// </example>
+[Cmdlet(VerbsLifecycle.Enable, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
+[OutputType(typeof(PgServer))]
+public sealed class EnableWalArchiveCommand : PitrCmdlet
+{
+    /// <summary>The primary.</summary>
+    [Parameter(Mandatory = true, ValueFromPipeline = true)]
+    [Alias("Server")]
+    [ValidateNotNull]
+    public PgServer PgServer { get; set; } = null!;
+
+    /// <summary>The archive's directory on the primary's host, best on a disk of its own. It is made if it does not exist.</summary>
+    [Parameter(Mandatory = true, Position = 0)]
+    [ValidateNotNullOrEmpty]
+    public string Path { get; set; } = "";
+
+    /// <summary>
+    /// How often the primary commits although nobody writes, so that a delayed standby always waits at a commit; 00:00:00 for never. Whole seconds. By default a minute.
+    /// Without it, a DROP DATABASE after a quiet time takes the files from a delayed standby at once.
+    /// </summary>
+    [Parameter]
+    public TimeSpan HeartbeatInterval { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>After how long a segment is archived although it is not full (archive_timeout). Whole seconds. By default a minute.</summary>
+    [Parameter]
+    public TimeSpan ArchiveTimeout { get; set; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>Takes the place of an archive_command that is not PitrPS's, and takes a directory over that has files in it.</summary>
+    [Parameter]
+    public SwitchParameter Force { get; set; }
+
+    /// <inheritdoc/>
+    protected override void ProcessRecord() =>
+        CarryAndWrite((feedback, cancel) => ArchivePlan.BuildAsync(new ArchiveOptions(PgServer, Path, HeartbeatInterval, ArchiveTimeout, Force), feedback, cancel), PgServer);
+}

@@ -1,0 +1,52 @@
+using System.Management.Automation;
+using PitrPS.Archive;
+using PitrPS.Servers;
+
+namespace PitrPS.Commands;
+
+/// <summary>
+/// Mounts the primary's archive on the standby's host, read-only, over SSHFS: with a key of its own, for an account on the primary that can do nothing
+/// but read the archive. The mount comes back after a reboot and after a lost link. Nothing on either host is changed before the standby has reached the primary.
+/// </summary>
+/// <example>
+/// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir</code>
+/// <para>The primary's archive is at /mnt/archive_wal_dir on the standby's host, for the database's user alone.</para>
+/// </example>
+/// <example>
+/// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -PrimaryAddress 10.0.0.5 -PrimarySshPort 2222</code>
+/// <para>The standby sees the primary under another address than this client does.</para>
+/// </example>
+[Cmdlet(VerbsData.Mount, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[OutputType(typeof(PgServer))]
+public sealed class MountWalArchiveCommand : PitrCmdlet
+{
+    /// <summary>The standby, or the server that New-PgStandby is to make one.</summary>
+    [Parameter(Mandatory = true, ValueFromPipeline = true)]
+    [Alias("Server", "Standby")]
+    [ValidateNotNull]
+    public PgServer PgServer { get; set; } = null!;
+
+    /// <summary>The primary, as Enable-WalArchive or Get-PgServer emitted it.</summary>
+    [Parameter(Mandatory = true, Position = 0)]
+    [ValidateNotNull]
+    public PgServer Primary { get; set; } = null!;
+
+    /// <summary>A directory on the standby's host that does not exist yet or is empty.</summary>
+    [Parameter(Mandatory = true, Position = 1)]
+    [ValidateNotNullOrEmpty]
+    public string MountPoint { get; set; } = "";
+
+    /// <summary>The primary's name or address as the standby sees it. By default the one that this client connected to.</summary>
+    [Parameter]
+    [ValidateNotNullOrEmpty]
+    public string? PrimaryAddress { get; set; }
+
+    /// <summary>The primary's SSH port as the standby sees it. By default the one that this client connected to.</summary>
+    [Parameter]
+    [ValidateRange(1, 65535)]
+    public int? PrimarySshPort { get; set; }
+
+    /// <inheritdoc/>
+    protected override void ProcessRecord() =>
+        CarryAndWrite((feedback, cancel) => MountPlan.BuildAsync(new MountOptions(PgServer, Primary, MountPoint, PrimaryAddress, PrimarySshPort), feedback, cancel), PgServer);
+}
