@@ -254,7 +254,7 @@ creating=$!
 sleep 0.7
 kill -KILL "$creating"
 wait "$creating" 2>/dev/null
-timed 10 "destroy --all, after a create that was killed" lab destroy --all
+timed 60 "destroy --all, after a create that was killed" lab destroy --all
 check "nothing is left" is '' left_over "$number"
 check "destroy --all again is no error" lab destroy --all
 

@@ -15,6 +15,7 @@ check_machine() {
     command -v "$command" >/dev/null || missing+=("$command")
   done
   [[ ${#missing[@]} -eq 0 ]] || die "missing: ${missing[*]}; install the packages named in $LAB_HOME/packages.txt"
+  [[ -c /dev/fuse ]] || die "this machine has no /dev/fuse (modprobe fuse)"
   # The paths become mount options and JSON: only what neither needs to escape.
   [[ $LAB =~ ^/[A-Za-z0-9/._-]+$ && $CACHE =~ ^/[A-Za-z0-9/._-]+$ ]] || die "PITRPS_LAB and PITRPS_LAB_CACHE must be plain absolute paths"
 }
@@ -58,13 +59,15 @@ for_each() {
   return "$failed"
 }
 
-# wait_until SECONDS COMMAND...: asks every 20 ms.
+# wait_until SECONDS COMMAND...: asks every 20 ms, and less often the longer it takes.
 wait_until() {
-  local end=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+  local begin=${EPOCHREALTIME/[.,]/} limit=$1 waited pause
   shift
   until "$@"; do
-    [[ ${EPOCHREALTIME/[.,]/} -lt $end ]] || return 1
-    sleep 0.02
+    waited=$((${EPOCHREALTIME/[.,]/} - begin))
+    ((waited < limit * 1000000)) || return 1
+    printf -v pause '0.%06d' $((waited < 400000 ? 20000 : waited > 10000000 ? 500000 : waited / 20))
+    sleep "$pause"
   done
 }
 

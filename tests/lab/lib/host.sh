@@ -3,7 +3,8 @@
 # and systemd-nspawn that boots it. host_load sets, for the others, HOST, NAME and what `settings` holds:
 # SUITE FS PORT LAST ADDRESS LOWER (the layers below, uppermost first).
 
-BOOT_SECONDS=60 STOP_SECONDS=120
+# systemd gives each mount 90 s, and lets nobody log in while one that needs the network hangs.
+BOOT_SECONDS=120 STOP_SECONDS=120
 # Of a new XFS image, which takes only what is written to it.
 DATA_SIZE=32G
 
@@ -69,7 +70,8 @@ host_mount() {
       truncate -s "$DATA_SIZE" "$HOST/data.xfs"
       mkfs.xfs -q -m reflink=1 "$HOST/data.xfs"
     fi
-    mount -o loop "$HOST/data.xfs" "$HOST/data"
+    # nouuid: a clone has the one of the host that it replaces, which may not be quite gone.
+    mount -o loop,nouuid "$HOST/data.xfs" "$HOST/data"
   fi
   if ! mountpoint -q "$HOST/root"; then
     # volatile: nothing of it is synced to the disk. A power cut of a host is none of the machine.
@@ -94,8 +96,10 @@ host_seed() {
   tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
   package_source "$SUITE" >"$root/etc/apt/sources.list.d/lab.sources"
   [[ $PORT == 22 ]] || echo "Port $PORT" >>"$root/etc/ssh/sshd_config.d/50-lab.conf"
-  for kind in ed25519 ecdsa rsa; do
-    ssh-keygen -q -t "$kind" -N '' -C "root@$NAME" -f "$root/etc/ssh/ssh_host_${kind}_key"
+  # RSA with 3072 bits, the default, would take longer than all the rest.
+  for kind in 'ed25519' 'ecdsa' 'rsa -b 2048'; do
+    # shellcheck disable=SC2086
+    ssh-keygen -q -t $kind -N '' -C "root@$NAME" -f "$root/etc/ssh/ssh_host_${kind%% *}_key"
   done
   cat "$root"/etc/ssh/ssh_host_*_key.pub >"$HOST/hostkeys"
   for user in dba dbapw; do
