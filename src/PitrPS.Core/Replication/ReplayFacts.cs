@@ -81,8 +81,8 @@ internal sealed record ReplayFacts
         }
     }
 
-    // 13 does not tell 'requested' from 'paused'; there the startup process's wait does.
-    private bool IsStopped => PauseState == "paused" || (IsPaused && StartupWait == "RecoveryPause");
+    /// <summary>The startup process itself has stopped. 13 does not tell 'requested' from 'paused'; there its wait does.</summary>
+    public bool IsStopped => PauseState == "paused" || (IsPaused && StartupWait == "RecoveryPause");
 
     // lock_timeout and the empty search_path are the session's own; pg_get_wal_replay_pause_state exists from 14 on.
     public static string Query(int major) =>

@@ -14,9 +14,10 @@ internal static class ReplicationProbe
     {
         var state = await ServerState.ReadAsync(standby.Host, standby.Name, cancel).ConfigureAwait(false);
         await using var sql = await ServerSql.OpenAsync(standby, "postgres", feedback, cancel).ConfigureAwait(false);
-        var rows = await sql.QueryAsync(ReplayFacts.Query(standby.Version), cancel).ConfigureAwait(false);
-        var facts = ReplayFacts.From(rows[0], state.FrozenAt);
-        return facts with { TooLow = await TooLowAsync(standby, sql, cancel).ConfigureAwait(false) };
+        var facts = ReplayFacts.From((await sql.QueryAsync(ReplayFacts.Query(standby.Version), cancel).ConfigureAwait(false))[0], state.FrozenAt);
+
+        // Only a server that has stopped replaying can have stopped for that; a freeze is in a hurry.
+        return facts.IsStopped ? facts with { TooLow = await TooLowAsync(standby, sql, cancel).ConfigureAwait(false) } : facts;
     }
 
     /// <summary>The settings of this standby that are lower than what its WAL says the primary has.</summary>
