@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using PitrPS;
 using PitrPS.Hosts;
 using PitrPS.Incidents;
+using PitrPS.Planning;
 using PitrPS.Recovery;
 using PitrPS.Replication;
 using PitrPS.Rescue;
@@ -18,6 +19,8 @@ using PitrPS.Servers;
 [assembly: TypeForwardedTo(typeof(IncidentKind))]
 [assembly: TypeForwardedTo(typeof(IncidentTable))]
 [assembly: TypeForwardedTo(typeof(PgIncident))]
+[assembly: TypeForwardedTo(typeof(PitrOperation))]
+[assembly: TypeForwardedTo(typeof(PitrOperationState))]
 [assembly: TypeForwardedTo(typeof(PitrRecovery))]
 [assembly: TypeForwardedTo(typeof(RecoveryState))]
 [assembly: TypeForwardedTo(typeof(RecoveryTarget))]

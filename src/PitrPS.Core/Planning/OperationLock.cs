@@ -75,6 +75,25 @@ internal sealed class OperationLock : IAsyncDisposable
         }
     }
 
+    /// <summary>Who holds which lock on this host now: the lock's file name, and the holder's own line, which ends with the operation. Takes none.</summary>
+    public static async Task<IReadOnlyDictionary<string, string>> HeldAsync(PgHost home, CancellationToken cancel)
+    {
+        var said = await home.RunCheckedAsync(RemoteCommand.Shell(HeldScript, HostPaths.Locks).AsRoot(), cancel).ConfigureAwait(false);
+        return said.Lines.Select(l => l.Split(' ', 2)).Where(w => w.Length == 2).ToDictionary(w => w[0], w => w[1]);
+    }
+
+    // The kernel's own list, by device and inode: to try a lock would keep somebody from taking it.
+    private const string HeldScript =
+        """
+        cd "$1" 2>/dev/null || exit 0
+        for file in *; do
+          [ -f "$file" ] || continue
+          d=$(stat -c %d "$file")
+          id=$(printf '%02x:%02x:%s' $(((d >> 8) & 0xfff)) $(((d & 0xff) | ((d >> 12) & 0xfff00))) "$(stat -c %i "$file")")
+          ! grep -q " FLOCK .* $id " /proc/locks || echo "$file $(head -n 1 "$file")"
+        done
+        """;
+
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync().ConfigureAwait(false);

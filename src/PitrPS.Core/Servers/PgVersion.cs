@@ -33,6 +33,12 @@ internal static class PgVersion
     /// <summary>pg_get_wal_replay_pause_state() tells 'pause requested' from 'paused'.</summary>
     public static bool HasReplayPauseState(int major) => major >= 14;
 
+    /// <summary>stats_temp_directory, which can lead out of the data directory.</summary>
+    public static bool HasStatsTempDirectory(int major) => major < 15;
+
+    /// <summary>promote_trigger_file, at whose sight a server is promoted.</summary>
+    public static bool HasPromoteTriggerFile(int major) => major < 16;
+
     /// <summary>pg_waldump takes -r more than once; before, only the last one counts.</summary>
     public static bool DumpsSeveralManagers(int major) => major >= 14;
 

@@ -1,0 +1,178 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using PitrPS.Hosts;
+using PitrPS.Incidents;
+using PitrPS.Planning;
+using PitrPS.Servers;
+
+namespace PitrPS.Recovery;
+
+/// <summary>
+/// A recovery that is under way, in one root-only file on the standby's host from its beginning until Complete-PitrRecovery: whoever connects next finds it there.
+/// </summary>
+internal sealed record RecoveryRecord
+{
+    public const int CurrentFormat = 1;
+
+    private static readonly JsonSerializerOptions Json = new()
+    {
+        WriteIndented = true,
+        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
+        Converters = { new LsnConverter(), new JsonStringEnumConverter(JsonNamingPolicy.CamelCase) },
+    };
+
+    public int Format { get; init; } = CurrentFormat;
+
+    public required RecordedTarget Target { get; init; }
+
+    /// <summary>Where the target was found in the WAL.</summary>
+    public required Lsn Stop { get; init; }
+
+    public required uint Timeline { get; init; }
+
+    public RecordedIncident? Incident { get; init; }
+
+    public required DateTimeOffset StartedAt { get; init; }
+
+    public required string StartedBy { get; init; }
+
+    public required string Layer { get; init; }
+
+    /// <summary>The standby ran when the recovery began, so it is started again when it fails.</summary>
+    public bool StandbyRan { get; init; }
+
+    public string WalSource { get; init; } = "pg_wal";
+
+    /// <summary>The one run of the scratch server's unit that was found to be where it should, and that all that follows is about; null until then.</summary>
+    public string? Invocation { get; init; }
+
+    public TimeSpan? Elapsed { get; init; }
+
+    /// <summary>Up to where the standby itself had applied the WAL when it was stopped.</summary>
+    public Lsn? Replayed { get; init; }
+
+    public Lsn? RecoveredTo { get; init; }
+
+    public uint? ScratchTimeline { get; init; }
+
+    public long? WalBytes { get; init; }
+
+    public long? LayerBytes { get; init; }
+
+    /// <summary>Tables that have been proven to be back on a primary.</summary>
+    public IReadOnlyList<RecordedTable> Restored { get; init; } = [];
+
+    public static string PathOf(string serverName) => $"{HostPaths.Recoveries}/{HostPaths.FileName(serverName)}.json";
+
+    public string Render() => JsonSerializer.Serialize(this, Json) + "\n";
+
+    public static RecoveryRecord Parse(PgServer standby, string text)
+    {
+        try
+        {
+            if (JsonSerializer.Deserialize<RecoveryRecord>(text, Json) is { Format: <= CurrentFormat } record)
+            {
+                return record;
+            }
+        }
+        catch (JsonException e)
+        {
+            throw Unreadable(standby, e.Message, e);
+        }
+
+        throw Unreadable(standby, $"a newer PitrPS wrote it; this one knows formats up to {CurrentFormat}");
+    }
+
+    /// <summary>The recovery that is under way on this standby; null when there is none.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.RecoveryUnreadable</c></exception>
+    public static async Task<RecoveryRecord?> ReadAsync(PgServer standby, CancellationToken cancel) =>
+        await standby.Host.ReadTextAsync(PathOf(standby.Name), cancel).ConfigureAwait(false) is { } text ? Parse(standby, text) : null;
+
+    public Task WriteAsync(PgServer standby, CancellationToken cancel) =>
+        standby.Host.Remote.WriteFileAsync(RemoteFile.Text(PathOf(standby.Name), Render(), 0x180 /* 0600 */), cancel);
+
+    public static Task RemoveAsync(PgServer standby, CancellationToken cancel) =>
+        standby.Host.RunCheckedAsync(RemoteCommand.Of("rm", "-f", "--", PathOf(standby.Name)).AsRoot(), cancel);
+
+    /// <summary>
+    /// Notes that a table is back on the primary, so that a later session's Complete-PitrRecovery knows it. Only called under the lock of the standby.
+    /// </summary>
+    public static async Task MarkRestoredAsync(PgServer standby, ProvenTable table, CancellationToken cancel)
+    {
+        if (await ReadAsync(standby, cancel).ConfigureAwait(false) is { } record)
+        {
+            var mark = new RecordedTable(table.Table.Database, table.Table.Schema, table.Table.Name, table.Table.Oid, table.Rows, table.Checksum, table.To.Id, DateTimeOffset.UtcNow);
+            await (record with { Restored = [.. record.Restored.Where(r => !r.Is(table.Table)), mark] }).WriteAsync(standby, cancel).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>The same target as that one, however it was given.</summary>
+    public bool IsFor(RecoveryTarget target) => Target == RecordedTarget.Of(target) || (target is RecoveryTarget.BeforeLsn lsn && Target.Kind != "restorePoint" && lsn.Position == Stop);
+
+    private static PitrException Unreadable(PgServer standby, string why, Exception? inner = null) =>
+        new("PitrPS.RecoveryUnreadable", ErrorKind.InvalidData, $"The recovery that {PathOf(standby.Name)} on {standby.Host.Name} records cannot be read: {why}.",
+            $"Go on with the PitrPS that wrote it. Otherwise start {standby.ServiceUnit ?? "the standby"}, which ends the scratch server, and move the file away.", standby, inner);
+}
+
+/// <summary>A <see cref="RecoveryTarget"/> as it is written down.</summary>
+internal sealed record RecordedTarget(string Kind, string Value)
+{
+    public static RecordedTarget Of(RecoveryTarget target) => target switch
+    {
+        RecoveryTarget.BeforeLsn lsn => new("lsn", lsn.Position.ToString()),
+        RecoveryTarget.BeforeTime time => new("time", time.At.ToUniversalTime().ToString("O", System.Globalization.CultureInfo.InvariantCulture)),
+        RecoveryTarget.BeforeTransaction xid => new("transaction", xid.TransactionId.ToString(System.Globalization.CultureInfo.InvariantCulture)),
+        RecoveryTarget.RestorePoint point => new("restorePoint", point.Name),
+        _ => throw new ArgumentOutOfRangeException(nameof(target)),
+    };
+
+    public RecoveryTarget ToTarget() => Kind switch
+    {
+        "lsn" => new RecoveryTarget.BeforeLsn(Lsn.Parse(Value)),
+        "time" => new RecoveryTarget.BeforeTime(DateTimeOffset.Parse(Value, System.Globalization.CultureInfo.InvariantCulture)),
+        "transaction" => new RecoveryTarget.BeforeTransaction(uint.Parse(Value, System.Globalization.CultureInfo.InvariantCulture)),
+        "restorePoint" => new RecoveryTarget.RestorePoint(Value),
+        _ => throw new FormatException($"'{Kind}' is not a kind of target."),
+    };
+}
+
+/// <summary>A <see cref="PgIncident"/> as it is written down; the standby is the one whose host the file is on.</summary>
+internal sealed record RecordedIncident(IncidentKind Kind, IReadOnlyList<IncidentTable> Tables, uint TransactionId, Lsn? LockLsn, Lsn CommitLsn, DateTimeOffset CommittedAt, uint Timeline)
+{
+    public static RecordedIncident Of(PgIncident incident) =>
+        new(incident.Kind, incident.Tables, incident.TransactionId, incident.LockLsn, incident.CommitLsn, incident.CommittedAt, incident.Timeline);
+
+    public PgIncident ToIncident(PgServer standby) => new()
+    {
+        Standby = standby,
+        Kind = Kind,
+        Tables = Tables,
+        TransactionId = TransactionId,
+        LockLsn = LockLsn,
+        CommitLsn = CommitLsn,
+        CommittedAt = CommittedAt,
+        Timeline = Timeline,
+    };
+}
+
+/// <summary>A table that is proven to be back on a primary.</summary>
+/// <param name="Table">The table.</param>
+/// <param name="Rows">On both sides.</param>
+/// <param name="Checksum">The same on both sides.</param>
+/// <param name="To">The primary.</param>
+internal sealed record ProvenTable(IncidentTable Table, long Rows, string Checksum, PgServer To);
+
+/// <summary>The same as it is written down.</summary>
+internal sealed record RecordedTable(string Database, string Schema, string Name, uint Oid, long Rows, string Checksum, string To, DateTimeOffset At)
+{
+    public bool Is(IncidentTable table) => Database == table.Database && Oid == table.Oid;
+}
+
+/// <summary>"0/3D6D260" in JSON.</summary>
+internal sealed class LsnConverter : JsonConverter<Lsn>
+{
+    public override Lsn Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) =>
+        Lsn.TryParse(reader.GetString(), out var lsn) ? lsn : throw new JsonException($"'{reader.GetString()}' is not a WAL position.");
+
+    public override void Write(Utf8JsonWriter writer, Lsn value, JsonSerializerOptions options) => writer.WriteStringValue(value.ToString());
+}

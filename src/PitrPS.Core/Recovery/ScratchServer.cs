@@ -1,0 +1,310 @@
+using System.Globalization;
+using System.Text;
+using PitrPS.Hosts;
+using PitrPS.Planning;
+using PitrPS.Servers;
+
+namespace PitrPS.Recovery;
+
+/// <summary>
+/// The second server of a standby's host, which runs on a throw-away layer over the stopped standby's files: where it is, how it is started, asked and thrown away.
+/// Its unit conflicts with the standby's, so systemd never lets both run, and starts the standby again when the scratch server fails, whether a client is there or not.
+/// </summary>
+internal sealed record ScratchServer
+{
+    public required PgServer Standby { get; init; }
+
+    /// <summary>The transient unit, with ".service".</summary>
+    public required string Unit { get; init; }
+
+    /// <summary>The directory that holds the layer, its settings and its log.</summary>
+    public required string Layer { get; init; }
+
+    public required string SocketDirectory { get; init; }
+
+    public required int Port { get; init; }
+
+    public static ScratchServer Of(PgServer standby, string layer)
+    {
+        var unit = UnitOf(standby);
+        return new ScratchServer
+        {
+            Standby = standby,
+            Unit = unit,
+            Layer = layer,
+            // systemd makes it when the unit starts and removes it when the unit ends.
+            SocketDirectory = "/run/" + unit[..^".service".Length],
+            Port = standby.Port + 10000 > ushort.MaxValue ? standby.Port - 10000 : standby.Port + 10000,
+        };
+    }
+
+    public static string UnitOf(PgServer standby) => $"pitrps-scratch-{HostPaths.FileName(standby.Name)}.service";
+
+    /// <summary>As a server that SQL can be run on.</summary>
+    public PgServer AsServer(uint? timeline = null) => new()
+    {
+        Host = Standby.Host,
+        Name = Standby.Name + "-scratch",
+        Version = Standby.Version,
+        VersionNumber = Standby.VersionNumber,
+        Port = Port,
+        // Outside of its own mounts only the layer's part of its files can be seen.
+        DataDirectory = Layer,
+        ConfigDirectory = Standby.ConfigDirectory,
+        BinDirectory = Standby.BinDirectory,
+        ServiceUnit = Unit,
+        OsUser = Standby.OsUser,
+        SocketDirectory = SocketDirectory,
+        IsRunning = true,
+        Role = ServerRole.Primary,
+        SystemIdentifier = Standby.SystemIdentifier,
+        Timeline = timeline,
+        WalSegmentSize = Standby.WalSegmentSize,
+    };
+
+    /// <summary>The script that lives in the layer.</summary>
+    public static string Script { get; } = ReadScript();
+
+    /// <summary>
+    /// A trial of all that can fail on a host: a unit with mounts of its own in which the standby's files are read-only, and an overlay over them, in a directory beside the layer.
+    /// It leaves nothing behind.
+    /// </summary>
+    /// <returns>Whether files are copied by reference there (XFS with reflinks, btrfs).</returns>
+    /// <exception cref="PitrException"><c>PitrPS.LayerUnsupported</c> with why.</exception>
+    public async Task<bool> TryAsync(string data, CancellationToken cancel)
+    {
+        var trial = Layer + ".trial";
+        var result = await Standby.Host.Remote.RunAsync(RemoteCommand.Shell(
+            """
+            trial=$1 script=$2; shift 2
+            command -v systemd-run >/dev/null && [ -d /run/systemd/system ] || { echo 'systemd does not run this host' >&2; exit 70; }
+            rm -rf --one-file-system -- "$trial"
+            mkdir -p -m 0700 -- "${trial%/*}" && mkdir -m 0700 -- "$trial" || exit
+            trap 'rm -rf --one-file-system -- "$trial"' EXIT
+            printf '%s' "$script" > "$trial/pitrps-scratch" || exit
+            systemd-run --quiet --wait --pipe --collect "$@"
+            """,
+            [trial, Script, .. Protection(trial).Select(p => "--property=" + p), "--", .. Command(trial, "try", data)]).AsRoot(), cancel).ConfigureAwait(false);
+        if (result.Succeeded)
+        {
+            return result.Text == "reflink yes";
+        }
+
+        var why = result.ErrorOutput.Trim() is { Length: > 0 } said ? said : result.ExitCode switch
+        {
+            225 => "systemd cannot give the unit a network of its own",
+            226 => "systemd cannot give the unit mounts of its own",
+            var code => $"the trial ended with {code}",
+        };
+        throw new PitrException("PitrPS.LayerUnsupported", ErrorKind.NotInstalled,
+            $"On {Standby.Host.Name}, no layer can be laid over {data}: {why}.",
+            "A layer needs Linux's overlay file system, systemd, and a file system that can carry an overlay (ext4, XFS with ftype=1, btrfs; not another overlay, NFS or ZFS). The standby runs on and has not been touched.", Standby);
+    }
+
+    /// <summary>
+    /// Makes the layer, and has systemd stop the standby, if it runs, and start the scratch server in its place, without waiting for it:
+    /// from then on all goes on without this client, and at every moment one of the two runs or is about to.
+    /// </summary>
+    public Task LaunchAsync(string data, IReadOnlyList<string> places, IReadOnlyList<string> settings, IReadOnlyList<string> fetched, bool standbyRan, string description, CancellationToken cancel)
+    {
+        var facts = $"data {data}\nuser {Standby.OsUser}\nsockets {SocketDirectory}\nbin {Standby.BinDirectory}\n";
+        return Standby.Host.RunCheckedAsync(RemoteCommand.Shell(
+            """
+            umask 077
+            unit=$1 layer=$2 script=$3 facts=$4 settings=$5 fetched=$6 places=$7; shift 7
+            mkdir -p -m 0700 -- "${layer%/*}" && mkdir -m 0700 -- "$layer" && cd -P -- "$layer" || exit
+            [ "$(stat -c '%u %a' .)" = '0 700' ] && [ -z "$(ls -A .)" ] || { echo "$layer is not a new directory of root's alone" >&2; exit 70; }
+            mkdir files || exit
+            printf '%s' "$script" > pitrps-scratch && printf '%s' "$facts" > facts && printf '%s' "$settings" > settings || exit
+            : > files/recovery.signal && echo 'local all all peer' > files/pitrps-scratch.hba && printf '%s' "$fetched" > files/pitrps-scratch.fetch || exit
+            n=0
+            while [ $n -lt "$places" ]; do
+              mkdir $n $n/upper $n/work $n/merged && ln -s -- "$1" $n/lower && chown --reference="$1" $n/upper && chmod --reference="$1" $n/upper || exit
+              n=$((n + 1)); shift
+            done
+            systemctl reset-failed "$unit" 2>/dev/null
+            exec systemd-run --quiet --no-block --unit="$unit" "$@"
+            """,
+            [Unit, Layer, Script, facts, Lines(settings), Lines(fetched), places.Count.ToString(CultureInfo.InvariantCulture), .. places, .. StartArguments(standbyRan, description)]).AsRoot(), cancel);
+    }
+
+    /// <summary>What systemd-run is told, beside the unit's name.</summary>
+    public IReadOnlyList<string> StartArguments(bool standbyRan, string description) =>
+    [
+        "--description=" + description,
+        .. UnitProperties(standbyRan).Select(p => "--property=" + p),
+        "--", .. Command(Layer, "run"),
+    ];
+
+    /// <summary>The properties of the unit.</summary>
+    public IReadOnlyList<string> UnitProperties(bool standbyRan) =>
+    [
+        "Conflicts=" + Standby.ServiceUnit,
+        // Any order will do; with one, whichever starts waits until the other has ended.
+        "After=" + Standby.ServiceUnit,
+        .. standbyRan ? (IEnumerable<string>)["OnFailure=" + Standby.ServiceUnit] : [],
+        .. Protection(Layer),
+        "RuntimeDirectory=" + SocketDirectory["/run/".Length..],
+        "RuntimeDirectoryMode=0700",
+        // An immediate shutdown of the postmaster, which cleans up its shared memory; then whatever is left is killed.
+        "KillMode=mixed",
+        "KillSignal=SIGQUIT",
+        "TimeoutStopSec=10",
+        "OOMScoreAdjust=-900",
+    ];
+
+    /// <summary>Lets the standby go on at once, as it was; systemd ends the scratch server first. For whoever gives up.</summary>
+    public RemoteCommand GiveBack(bool standbyRan) =>
+        RemoteCommand.Of("systemctl", standbyRan ? "start" : "stop", "--no-block", standbyRan ? Standby.ServiceUnit! : Unit).AsRoot();
+
+    /// <summary>
+    /// Ends the scratch server if it runs and removes the layer and whatever else there is of it. Refuses to remove anything that does not look like a layer of ours.
+    /// </summary>
+    public Task DiscardAsync(CancellationToken cancel) =>
+        Standby.Host.RunCheckedAsync(RemoteCommand.Shell(
+            """
+            unit=$1 layer=$2 sockets=$3
+            systemctl stop "$unit" 2>/dev/null
+            case $(systemctl show -p ActiveState --value "$unit") in inactive | failed) ;; *) echo "$unit does not end" >&2; exit 70 ;; esac
+            systemctl reset-failed "$unit" 2>/dev/null
+            if [ "$(systemctl show -p LoadState --value "$unit")" != not-found ]; then rm -f "/run/systemd/transient/$unit"; systemctl daemon-reload; fi
+            case $layer in /*/*.pitrps-scratch) ;; *) echo "$layer is not a layer" >&2; exit 70 ;; esac
+            case $sockets in /run/pitrps-scratch-*) rm -rf --one-file-system -- "$sockets" ;; esac
+            [ -d "$layer" ] && [ ! -L "$layer" ] || exit 0
+            [ "$(stat -c '%u %a' "$layer")" = '0 700' ] || { echo "$layer is not root's alone" >&2; exit 70; }
+            # A server that was killed leaves its segment of shared memory; the 7th line of postmaster.pid names it.
+            for pid in "$layer"/*/upper/postmaster.pid; do
+              [ -f "$pid" ] || continue
+              id=$(sed -n 7p "$pid" | awk '{ print $2 }')
+              [ -z "$id" ] || awk -v id="$id" '$2 == id && $7 == 0 { exit 1 }' /proc/sysvipc/shm || ipcrm -m "$id"
+            done
+            rm -rf --one-file-system -- "$layer" "$layer.trial"
+            """, Unit, Layer, SocketDirectory).AsRoot().WithTimeout(TimeSpan.FromMinutes(10)), cancel);
+
+    /// <summary>True when nothing is left of it: no unit, layer or socket.</summary>
+    public Task<bool> IsGoneAsync(CancellationToken cancel) =>
+        Standby.Host.TestAsync(RemoteCommand.Shell(
+            """[ ! -e "$2" ] && [ ! -e "$3" ] && [ "$(systemctl show -p LoadState --value "$1")" = not-found ]""", Unit, Layer, SocketDirectory).AsRoot(), cancel);
+
+    /// <summary>
+    /// What it is doing. With <paramref name="patience"/>, tenths of a second, the host itself waits until it takes connections or has ended, so that the news come at once.
+    /// </summary>
+    public async Task<ScratchLook> LookAsync(int patience, CancellationToken cancel)
+    {
+        var said = await Standby.Host.RunCheckedAsync(RemoteCommand.Shell(LookScript, Unit, Layer, patience.ToString(CultureInfo.InvariantCulture), Standby.DataDirectory, Standby.Program("pg_controldata")).AsRoot(), cancel).ConfigureAwait(false);
+        return ScratchLook.Parse(said.Output);
+    }
+
+    // The 8th line of postmaster.pid says "ready" when connections are taken. Source: src/include/utils/pidfile.h.
+    private const string LookScript =
+        """
+        while :; do
+          state=$(systemctl show "$1" -p ActiveState -p Result -p ExecMainStatus -p MainPID -p Job -p InvocationID)
+          pid=$(ls "$2"/*/upper/postmaster.pid 2>/dev/null | head -n 1)
+          ready=; [ -z "$pid" ] || ready=$(sed -n '8s/ *$//p' "$pid")
+          case $state in *ActiveState=active* | *Job=[1-9]*) ;; *) break ;; esac
+          [ "$ready" != ready ] && [ "$3" -gt 0 ] || break
+          set -- "$1" "$2" "$(($3 - 1))" "$4" "$5"
+          sleep 0.1
+        done
+        echo "$state"
+        echo "Ready=$ready"
+        [ ! -e "$4/postmaster.pid" ] || echo StandbyRuns=yes
+        [ ! -f "$2/settings" ] || echo "Launched=$(date -u -r "$2/settings" +%Y-%m-%dT%H:%M:%S.%3NZ)"
+        if [ "$ready" = ready ]; then
+          echo "Bytes=$(du -sB1 -- "$2" | cut -f 1)"
+          "$5" -D "$4" | sed -n 's/^Minimum recovery ending location: */Replayed=/p'
+        fi
+        main=$(echo "$state" | sed -n 's/^MainPID=//p')
+        if [ "${main:-0}" -gt 0 ]; then
+          ps -o args= --ppid "$main" | sed -n 's/.*startup  *recovering  *\([0-9A-F]\{24\}\).*/Segment=\1/p'
+        fi
+        [ ! -f "$2/server.log" ] || { head -c 100000 "$2/server.log"; echo; tail -n 40 "$2/server.log"; } | grep -E '(LOG|FATAL|PANIC|ERROR|HINT|DETAIL):|^pitrps-scratch: ' | awk '!seen[$0]++ { print "Log=" $0 }'
+        exit 0
+        """;
+
+    // systemd takes a dollar in a command for a variable.
+    private static IEnumerable<string> Command(string layer, string verb, params string[] more) =>
+        ((string[])["/bin/sh", layer + "/pitrps-scratch", verb, layer, .. more]).Select(word => word.Replace("$", "$$", StringComparison.Ordinal));
+
+    private static string[] Protection(string writable) =>
+    [
+        "PrivateMounts=yes",
+        "ProtectSystem=strict",
+        "PrivateNetwork=yes",
+        $"ReadWritePaths=\"{writable.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)}\"",
+    ];
+
+    private static string Lines(IEnumerable<string> lines) => string.Concat(lines.Select(l => l + "\n"));
+
+    private static string ReadScript()
+    {
+        using var stream = typeof(ScratchServer).Assembly.GetManifestResourceStream("pitrps-scratch.sh") ?? throw new InvalidOperationException("pitrps-scratch.sh is not embedded.");
+        using var reader = new StreamReader(stream, Encoding.UTF8);
+        return reader.ReadToEnd().ReplaceLineEndings("\n");
+    }
+}
+
+/// <summary>What was seen of a scratch server.</summary>
+internal sealed record ScratchLook
+{
+    /// <summary>systemd's ActiveState: inactive where there is no such unit.</summary>
+    public required string ActiveState { get; init; }
+
+    public string Result { get; init; } = "";
+
+    public int ExitStatus { get; init; }
+
+    /// <summary>A start is under way and waits for the standby to stop.</summary>
+    public bool IsQueued { get; init; }
+
+    /// <summary>systemd's id of this one run of the unit.</summary>
+    public string? Invocation { get; init; }
+
+    /// <summary>The server takes connections.</summary>
+    public bool IsAnswering { get; init; }
+
+    /// <summary>The standby itself runs, on the files below the layer, so that the layer is worth nothing.</summary>
+    public bool StandbyRuns { get; init; }
+
+    /// <summary>When its layer was made, by the host's clock; null where there is none.</summary>
+    public DateTimeOffset? LaunchedAt { get; init; }
+
+    /// <summary>Bytes that the layer takes; null until it takes connections.</summary>
+    public long? LayerBytes { get; init; }
+
+    /// <summary>Up to where the stopped standby itself has applied the WAL, as its pg_control says; null until the scratch server takes connections.</summary>
+    public Lsn? StandbyReplayed { get; init; }
+
+    /// <summary>The segment that is being replayed.</summary>
+    public string? Segment { get; init; }
+
+    /// <summary>The lines of its log.</summary>
+    public required ScratchLog Log { get; init; }
+
+    public bool IsAlive => ActiveState is "active" or "activating" or "deactivating" or "reloading" || IsQueued;
+
+    /// <summary>It is at work, or about to be, on files that nobody else touches.</summary>
+    public bool IsUnderWay => IsAlive && (!StandbyRuns || IsQueued);
+
+    public static ScratchLook Parse(string output)
+    {
+        var lines = output.Split('\n').Select(l => l.TrimEnd('\r').Split('=', 2)).Where(p => p.Length == 2).ToLookup(p => p[0], p => p[1]);
+        string Value(string name) => lines[name].FirstOrDefault("");
+        return new ScratchLook
+        {
+            ActiveState = Value("ActiveState"),
+            Result = Value("Result"),
+            ExitStatus = int.TryParse(Value("ExecMainStatus"), NumberStyles.None, CultureInfo.InvariantCulture, out var status) ? status : 0,
+            IsQueued = Value("Job") is { Length: > 0 } job && job != "0",
+            Invocation = Value("InvocationID") is { Length: > 0 } id ? id : null,
+            IsAnswering = Value("Ready") == "ready" && Value("ActiveState") == "active",
+            StandbyRuns = Value("StandbyRuns") == "yes",
+            LaunchedAt = DateTimeOffset.TryParse(Value("Launched"), CultureInfo.InvariantCulture, out var launched) ? launched : null,
+            LayerBytes = long.TryParse(Value("Bytes"), NumberStyles.None, CultureInfo.InvariantCulture, out var bytes) ? bytes : null,
+            StandbyReplayed = Lsn.TryParse(Value("Replayed"), out var replayed) ? replayed : null,
+            Segment = lines["Segment"].FirstOrDefault(),
+            Log = new ScratchLog([.. lines["Log"]]),
+        };
+    }
+}

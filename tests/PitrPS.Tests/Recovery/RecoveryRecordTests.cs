@@ -1,0 +1,92 @@
+using PitrPS.Recovery;
+using PitrPS.Servers;
+using PitrPS.Tests.Fakes;
+
+namespace PitrPS.Tests.Recovery;
+
+public class RecoveryRecordTests
+{
+    private readonly FakeRemoteHost _host = new();
+
+    private PgServer Standby => TestStandby.On(_host);
+
+    [Fact]
+    public void A_new_session_reads_all_that_was_written()
+    {
+        var record = TestStandby.Record(Standby) with
+        {
+            Invocation = "a1", Elapsed = TimeSpan.FromSeconds(8.3), Replayed = Lsn.Parse("0/3D6D200"), RecoveredTo = Lsn.Parse("0/3D79CC8"), ScratchTimeline = 2, WalBytes = 1 << 30, LayerBytes = 5,
+        };
+        var read = RecoveryRecord.Parse(Standby, record.Render());
+        Assert.Equal(record.Render(), read.Render());
+        Assert.Equal(TimeSpan.FromSeconds(8.3), read.Elapsed);
+        Assert.Equal(Lsn.Parse("0/3D6D200"), read.Replayed);
+        var incident = read.Incident!.ToIncident(Standby);
+        Assert.Equal("Pitr 2b", incident.Tables[1].Name);
+        Assert.Equal(Lsn.Parse("0/3D6D260"), incident.Tables[0].FirstLock);
+        Assert.Null(incident.Tables[1].FirstLock);
+        Assert.Equal(725u, incident.TransactionId);
+    }
+
+    public static TheoryData<RecoveryTarget> Targets =>
+    [
+        new RecoveryTarget.BeforeLsn(Lsn.Parse("1/FF000028")),
+        new RecoveryTarget.BeforeTime(new DateTimeOffset(2026, 11, 23, 9, 8, 7, TimeSpan.FromHours(1)).AddMicroseconds(123456)),
+        new RecoveryTarget.BeforeTransaction(uint.MaxValue),
+        new RecoveryTarget.RestorePoint("before \"the\" drop"),
+    ];
+
+    [Theory]
+    [MemberData(nameof(Targets))]
+    public void Every_target_survives_being_written_down(RecoveryTarget target)
+    {
+        var read = RecordedTarget.Of(target).ToTarget();
+        Assert.Equal(RecordedTarget.Of(target), RecordedTarget.Of(read));
+        Assert.Equal(target.ToString(), read.ToString());
+    }
+
+    [Fact]
+    public void Is_for_the_same_record_of_the_WAL_however_it_was_asked_for()
+    {
+        var byXid = TestStandby.Record(Standby) with { Target = new RecordedTarget("transaction", "725") };
+        Assert.True(byXid.IsFor(new RecoveryTarget.BeforeTransaction(725)));
+        Assert.True(byXid.IsFor(new RecoveryTarget.BeforeLsn(Lsn.Parse("0/3D79CC8"))));
+        Assert.False(byXid.IsFor(new RecoveryTarget.BeforeLsn(Lsn.Parse("0/3D79CC9"))));
+        Assert.False(byXid.IsFor(new RecoveryTarget.BeforeTransaction(726)));
+    }
+
+    [Fact]
+    public void One_of_a_newer_format_is_not_guessed_at()
+    {
+        var error = Assert.Throws<PitrException>(() => RecoveryRecord.Parse(Standby, (TestStandby.Record(Standby) with { Format = 2 }).Render()));
+        Assert.Equal("PitrPS.RecoveryUnreadable", error.Id);
+        Assert.Equal("PitrPS.RecoveryUnreadable", Assert.Throws<PitrException>(() => RecoveryRecord.Parse(Standby, "{ \"target\":")).Id);
+    }
+
+    [Fact]
+    public async Task Is_readable_by_root_alone()
+    {
+        await TestStandby.Record(Standby).WriteAsync(Standby, default);
+        var file = _host.Files["/var/lib/pitrps/recoveries/15-main.json"];
+        Assert.Equal((0x180, "root", "root"), (file.Mode, file.Owner, file.Group));
+    }
+
+    [Fact]
+    public async Task Remembers_each_table_that_is_back_once()
+    {
+        await TestStandby.Record(Standby).WriteAsync(Standby, default);
+        var table = new ProvenTable(TestStandby.Incident(Standby).Tables[0], 3, "c", TestStandby.On(new FakeRemoteHost("primary")));
+        await RecoveryRecord.MarkRestoredAsync(Standby, table, default);
+        await RecoveryRecord.MarkRestoredAsync(Standby, table with { Rows = 4 }, default);
+
+        var marked = Assert.Single((await RecoveryRecord.ReadAsync(Standby, default))!.Restored);
+        Assert.Equal((16391u, 4L, "primary:15/main"), (marked.Oid, marked.Rows, marked.To));
+    }
+
+    [Fact]
+    public async Task Remembers_nothing_of_a_recovery_that_is_gone()
+    {
+        await RecoveryRecord.MarkRestoredAsync(Standby, new ProvenTable(TestStandby.Incident(Standby).Tables[0], 3, "c", Standby), default);
+        Assert.Empty(_host.Written);
+    }
+}
