@@ -51,7 +51,7 @@ public sealed class PitrException : Exception
     /// <param name="target">The host, server or object that it happened to.</param>
     /// <param name="inner">The cause, when there is one.</param>
     public PitrException(string id, ErrorKind kind, string message, string nextStep, object? target = null, Exception? inner = null)
-        : base(message, inner)
+        : base(TerminalText.Clean(message), inner)
     {
         if (!id.StartsWith("PitrPS.", StringComparison.Ordinal))
         {

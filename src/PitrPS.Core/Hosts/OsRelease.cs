@@ -14,7 +14,7 @@ internal static class OsRelease
             ? new DebianPlatform()
             : throw new PitrException("PitrPS.PlatformUnsupported", ErrorKind.NotImplemented,
                 $"{host} runs {name}, which PitrPS does not support.", "Use a host of the Debian family (Debian, Ubuntu).", host);
-        return new HostFacts(platform, name, values.GetValueOrDefault("PITRPS_MACHINE_ID", ""));
+        return new HostFacts(platform, TerminalText.Clean(name), values.GetValueOrDefault("PITRPS_MACHINE_ID", ""));
     }
 
     private static Dictionary<string, string> Parse(string text)

@@ -205,9 +205,9 @@ internal sealed class CmdletFeedback : IFeedback
 {
     private readonly BlockingCollection<Action<Cmdlet>> _queue = [];
 
-    public void Verbose(string text) => Add(c => c.WriteVerbose(text));
+    public void Verbose(string text) => Add(c => c.WriteVerbose(TerminalText.Clean(text)));
 
-    public void Warning(string text) => Add(c => c.WriteWarning(text));
+    public void Warning(string text) => Add(c => c.WriteWarning(TerminalText.Clean(text)));
 
     public void Progress(ProgressNote note) => Add(c => c.WriteProgress(ProgressRecords.From(note)));
 
