@@ -16,6 +16,7 @@ internal sealed class HostKeyCheck(HostLogin login, KnownHosts known, object tar
     ];
 
     private readonly IReadOnlyList<string> _knownTypes = known.KnownTypes(login.Name, login.Port);
+    private readonly IReadOnlyList<string> _likelyTypes = known.LikelyTypes(login.Name);
 
     /// <summary>The host key algorithms to offer: those of the keys that are known for this host, or all when none is.</summary>
     public IReadOnlyList<string> Algorithms
@@ -23,7 +24,7 @@ internal sealed class HostKeyCheck(HostLogin login, KnownHosts known, object tar
         get
         {
             var ofKnown = Types.Where(t => _knownTypes.Contains(t.Type)).SelectMany(t => t.Algorithms).ToList();
-            return ofKnown.Count > 0 ? ofKnown : [.. Types.SelectMany(t => t.Algorithms)];
+            return ofKnown.Count > 0 ? ofKnown : [.. Types.OrderBy(t => _likelyTypes.Contains(t.Type) ? 0 : 1).SelectMany(t => t.Algorithms)];
         }
     }
 

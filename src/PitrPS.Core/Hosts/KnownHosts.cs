@@ -127,6 +127,9 @@ internal sealed class KnownHosts(IReadOnlyList<KnownHostLine> lines)
     public IReadOnlyList<string> KnownTypes(string host, int port) =>
         [.. About(host, port).Where(l => l.Marker is null).Select(l => l.KeyType).Distinct()];
 
+    /// <summary>Types to ask for first where nothing is known: those that are known of the same host on port 22.</summary>
+    public IReadOnlyList<string> LikelyTypes(string host) => KnownTypes(host, 22);
+
     /// <summary>Where a key of this host is known from, for messages.</summary>
     public KnownHostLine? FirstEntry(string host, int port) => About(host, port).FirstOrDefault();
 
@@ -145,6 +148,12 @@ internal sealed class KnownHosts(IReadOnlyList<KnownHostLine> lines)
 
         var known = about.Where(l => l.Marker is null).ToList();
         if (known.Any(l => l.Key == shown))
+        {
+            return HostKeyVerdict.Trusted;
+        }
+
+        // As ssh does it: the same key under the name without the port is good enough where nothing is known of this port. Another key there means nothing.
+        if (about.Count == 0 && port != 22 && About(host, 22).Any(l => l.Marker is null && l.Key == shown))
         {
             return HostKeyVerdict.Trusted;
         }

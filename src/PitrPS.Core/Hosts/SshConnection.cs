@@ -10,16 +10,17 @@ namespace PitrPS.Hosts;
 internal sealed class SshConnection : IDisposable
 {
     /// <summary>OpenSSH allows 10 sessions on a connection (MaxSessions); two are left for the probe and for ending commands.</summary>
-    public const int MaxCommands = 8;
+    private const int MostCommands = 8;
 
     // Together less than the 10 s within which a lost host must be reported.
-    private static readonly TimeSpan ProbeInterval = TimeSpan.FromSeconds(3);
-    private static readonly TimeSpan ProbeLimit = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan ProbeInterval = TimeSpan.FromSeconds(2.5);
+    private static readonly TimeSpan ProbeLimit = TimeSpan.FromSeconds(6.5);
 
     private readonly SshClient _client;
     private readonly TaskCompletionSource _lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _lock = new();
     private int _users;
+    private int _places = MostCommands;
     private bool _disposed;
     private Task? _watch;
 
@@ -68,18 +69,25 @@ internal sealed class SshConnection : IDisposable
     {
         lock (_lock)
         {
-            if (_users >= MaxCommands || _disposed || _lost.Task.IsCompleted)
+            if (_users >= _places || _disposed || _lost.Task.IsCompleted)
             {
                 return false;
             }
 
             _users++;
-            if (_watch is null or { IsCompleted: true })
-            {
-                _watch = WatchAsync();
-            }
+            _watch ??= WatchAsync();
 
             return true;
+        }
+    }
+
+    /// <summary>The host opened no further channel: it allows fewer than OpenSSH does by default. True when some were open, so that another connection helps.</summary>
+    public bool IsFull()
+    {
+        lock (_lock)
+        {
+            _places = Math.Max(1, _users - 1);
+            return _users > 1;
         }
     }
 
@@ -176,10 +184,19 @@ internal sealed class SshConnection : IDisposable
 
     private async Task WatchAsync()
     {
-        while (Users > 0 && !_lost.Task.IsCompleted)
+        while (!_lost.Task.IsCompleted)
         {
             await Task.WhenAny(_lost.Task, Task.Delay(ProbeInterval)).ConfigureAwait(false);
-            if (Users > 0 && !_lost.Task.IsCompleted && !await AnswersAsync(ProbeLimit).ConfigureAwait(false))
+            lock (_lock)
+            {
+                if (_users == 0)
+                {
+                    _watch = null;
+                    return;
+                }
+            }
+
+            if (!_lost.Task.IsCompleted && !await AnswersAsync(ProbeLimit).ConfigureAwait(false))
             {
                 Abandon();
             }

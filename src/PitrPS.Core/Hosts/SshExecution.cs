@@ -4,6 +4,9 @@ using Renci.SshNet.Common;
 
 namespace PitrPS.Hosts;
 
+/// <summary>The host opened no channel for a command, which has not run; on a connection of its own it may.</summary>
+internal sealed class NoChannelLeft(Exception inner) : Exception(inner.Message, inner);
+
 /// <summary>
 /// One command on a connection, from being sent to its end. It holds a place on the connection until it has ended or was given up;
 /// nobody who waits for it waits for SSH.NET.
@@ -31,6 +34,12 @@ internal sealed class SshExecution
                     t => _ = t.IsCompletedSuccessfully ? ended.TrySetResult() : ended.TrySetException(t.Exception?.InnerException ?? new ObjectDisposedException(nameof(SshCommand))),
                     TaskScheduler.Default);
                 return true;
+            }
+            catch (SshException e) when (e.GetType() == typeof(SshException) && connection.IsFull())
+            {
+                var full = new NoChannelLeft(e);
+                ended.TrySetException(full);
+                throw full;
             }
             catch (Exception e)
             {

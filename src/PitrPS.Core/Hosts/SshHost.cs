@@ -50,7 +50,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
                 CommandTrace.Tell(login.Name, command.Display, watch.Elapsed, "started");
                 return process;
             }
-            catch (SudoPasswordWanted) when (UseSudoPassword())
+            catch (Exception e) when (e is NoChannelLeft || (e is SudoPasswordWanted && UseSudoPassword()))
             {
                 await process.DisposeAsync().ConfigureAwait(false);
             }
@@ -163,6 +163,10 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
                 var own = Own(command, execution.ExitCode, output, errors);
                 CommandTrace.Tell(login.Name, display ?? command.Display, watch.Elapsed, $"exit {execution.ExitCode}");
                 return (execution.ExitCode, own.Output, own.Errors);
+            }
+            catch (NoChannelLeft)
+            {
+                // It has not been sent.
             }
             catch (SudoPasswordWanted) when (UseSudoPassword())
             {

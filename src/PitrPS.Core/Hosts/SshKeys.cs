@@ -59,8 +59,11 @@ internal static class SshKeys
         }
         catch (SshPassPhraseNullOrEmptyException e)
         {
-            return InAgent(file, agent) ?? throw new PitrException("PitrPS.KeyPassphraseRequired", ErrorKind.AuthenticationError, $"The key file {file} is encrypted.",
-                "Give its passphrase with -KeyPassphrase, or load the key into the SSH agent with ssh-add.", target, e);
+            return InAgent(file, agent) ?? throw PassphraseRequired(file, target, e);
+        }
+        catch (Exception e) when (passphrase is null && e is not OutOfMemoryException && IsEncrypted(file))
+        {
+            return InAgent(file, agent) ?? throw PassphraseRequired(file, target, e);
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
@@ -71,10 +74,20 @@ internal static class SshKeys
         }
     }
 
+    private static PitrException PassphraseRequired(string file, object target, Exception e) => new(
+        "PitrPS.KeyPassphraseRequired", ErrorKind.AuthenticationError, $"The key file {file} is encrypted.",
+        "Give its passphrase with -KeyPassphrase, or load the key into the SSH agent with ssh-add.", target, e);
+
     private static bool IsEncrypted(string file)
     {
         try
         {
+            // PKCS #8 says it in its first line; SSH.NET has no exception of its own for that.
+            if (File.ReadLines(file).FirstOrDefault(l => l.StartsWith("-----BEGIN ", StringComparison.Ordinal)) is "-----BEGIN ENCRYPTED PRIVATE KEY-----")
+            {
+                return true;
+            }
+
             using var key = new PrivateKeyFile(file);
             return false;
         }

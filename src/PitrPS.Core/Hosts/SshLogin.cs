@@ -8,11 +8,14 @@ namespace PitrPS.Hosts;
 /// <summary>Makes connections: host key first, then the ways to log in.</summary>
 internal sealed class SshLogin(HostLogin login)
 {
-    /// <summary>All of a connection, from the name to the login, has this long.</summary>
+    /// <summary>The host has this long to say that it is one, and again for each step of the login: so long may it be silent, not longer.</summary>
     public static readonly TimeSpan FirstLimit = TimeSpan.FromSeconds(9.5);
 
     /// <summary>The same after an old connection was found dead, which has already taken some of the 10 s that a lost host may cost.</summary>
     public static readonly TimeSpan AgainLimit = TimeSpan.FromSeconds(6.5);
+
+    // A host that answers each step, but so slowly, is too busy to work with.
+    private static readonly TimeSpan WholeLimit = TimeSpan.FromSeconds(30);
 
     // SSH.NET's own limit for a single answer once we are connected; far above ours, because it is also how long a command may leave its input unread.
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(60);
@@ -31,6 +34,8 @@ internal sealed class SshLogin(HostLogin login)
         var check = new HostKeyCheck(login, known, target);
         var client = new SshClient(Info(check, limit)) { KeepAliveInterval = Timeout.InfiniteTimeSpan };
         client.HostKeyReceived += check.OnHostKey;
+        var identified = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        client.ServerIdentificationReceived += (_, _) => identified.TrySetResult();
 
         // Only the first part of SSH.NET's ConnectAsync heeds a token, so this runs by itself and is left behind when it takes too long.
         var connecting = SshConnection.OnItsOwnThread(() =>
@@ -40,7 +45,8 @@ internal sealed class SshLogin(HostLogin login)
         });
         try
         {
-            await connecting.WaitAsync(limit, cancel).ConfigureAwait(false);
+            await Task.WhenAny(connecting, identified.Task).WaitAsync(limit, cancel).ConfigureAwait(false);
+            await connecting.WaitAsync(WholeLimit, cancel).ConfigureAwait(false);
         }
         catch (Exception e)
         {
@@ -86,10 +92,12 @@ internal sealed class SshLogin(HostLogin login)
             methods.Add(new NoneAuthenticationMethod(login.UserName));
         }
 
-        var info = new ConnectionInfo(login.Address, login.Port, login.UserName, [.. methods]) { Timeout = limit };
-        foreach (var name in info.HostKeyAlgorithms.Keys.Except(check.Algorithms).ToList())
+        var info = new ConnectionInfo(login.Address, login.Port, login.UserName, [.. methods]) { Timeout = limit, RetryAttempts = 1 };
+        var supported = new Dictionary<string, Func<byte[], Renci.SshNet.Security.KeyHostAlgorithm>>(info.HostKeyAlgorithms);
+        info.HostKeyAlgorithms.Clear();
+        foreach (var name in check.Algorithms)
         {
-            info.HostKeyAlgorithms.Remove(name);
+            info.HostKeyAlgorithms.Add(name, supported[name]);
         }
 
         return info;

@@ -120,6 +120,9 @@ internal sealed class SshProcess : IRemoteProcess
         }
         catch (Exception e)
         {
+            // SSH.NET tells the streams of a lost command nothing.
+            _begun.TrySetResult(null);
+            _lines.Writer.TryComplete();
             throw _host.Translate(e, _command, _watch, CancellationToken.None);
         }
 

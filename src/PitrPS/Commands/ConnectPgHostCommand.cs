@@ -81,7 +81,7 @@ public sealed class ConnectPgHostCommand : PitrCmdlet
     /// <inheritdoc/>
     protected override void EndProcessing() => Await(async (feedback, cancel) =>
     {
-        using var places = new SemaphoreSlim(ThrottleLimit);
+        var places = new SemaphoreSlim(ThrottleLimit);
         var connecting = _logins.Select(login => ConnectAsync(login, places, cancel)).ToList();
         foreach (var (login, task) in _logins.Zip(connecting))
         {
