@@ -59,6 +59,7 @@ internal static class IncidentSearch
         WarnOfUnknown(others, feedback);
         if (found.Count == 0)
         {
+            WarnOfNewest(server, position, end, feedback);
             SayNothingFound(server, others, [.. candidates.Where(c => c.At < position.Replayed && c.Files.Count > 0)], position, feedback);
         }
 
@@ -97,6 +98,15 @@ internal static class IncidentSearch
         else if (!isOrdinaryEnd)
         {
             feedback.Warning($"{range.Server.Id}: the WAL cannot be read beyond {end.Reached}, though there is more, up to {range.To}; what comes after it was not searched. {end.Problem}");
+        }
+    }
+
+    // After a restart a delayed standby gets its WAL from the archive alone, where the newest segment arrives only once it is finished.
+    private static void WarnOfNewest(PgServer server, StandbyPosition position, WalScanEnd end, IFeedback feedback)
+    {
+        if (position.StreamingTimeline is null)
+        {
+            feedback.Warning($"{server.Id} does not stream now, so the newest WAL that it has ends at {end.Reached}; what was committed since then is not here yet. Run Find-PgIncident again when the primary has archived its next segment (after archive_timeout, or at once with pg_switch_wal() on the primary).");
         }
     }
 
