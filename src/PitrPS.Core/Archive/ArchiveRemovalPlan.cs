@@ -36,6 +36,7 @@ internal static class ArchiveRemovalPlan
         var plan = new Plan
         {
             Operation = "Disable-WalArchive",
+            TakesBack = ["Enable-WalArchive"],
             Subject = server.Id,
             Home = server.Host,
             IsPlanned = server.IsPlanned,

@@ -46,6 +46,7 @@ internal static class DismountPlan
         var plan = new Plan
         {
             Operation = "Dismount-WalArchive",
+            TakesBack = ["Mount-WalArchive"],
             Subject = standby.Id,
             Home = standby.Host,
             OtherHosts = primary is null ? [] : [primary.Host],

@@ -34,6 +34,9 @@ internal sealed class Plan
     /// <summary>The cmdlet that undoes the whole operation, as Get-PitrOperation shows it.</summary>
     public string? WayBack { get; init; }
 
+    /// <summary>Operations on the same subject that this one takes back: a journal that one of them left unfinished is closed when this plan is done.</summary>
+    public IReadOnlyList<string> TakesBack { get; init; } = [];
+
     /// <summary>When a step fails, undo the steps done before it, newest first, and close the journal.</summary>
     public bool UndoOnFailure { get; init; }
 

@@ -143,10 +143,11 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
         // A journal that an earlier run left is closed too when this run found all of its steps done.
         if (begun || await Journal.FindAsync(plan.Home, plan.Operation, plan.Subject, cancel).ConfigureAwait(false) is not null)
         {
-            await UnpointAsync(plan, cancel).ConfigureAwait(false);
+            await UnpointAsync(plan, plan.Operation, cancel).ConfigureAwait(false);
             await journal.CloseAsync(OperationState.Done, cancel).ConfigureAwait(false);
         }
 
+        await CloseTakenBackAsync(plan, cancel).ConfigureAwait(false);
         if (changed == 0)
         {
             feedback.Verbose($"{plan.Title}: nothing to do, everything is as it should be.");
@@ -212,11 +213,24 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
             await journal.MarkAsync(step, StepState.Undone, cancel).ConfigureAwait(false);
         }
 
-        await UnpointAsync(plan, cancel).ConfigureAwait(false);
+        await UnpointAsync(plan, plan.Operation, cancel).ConfigureAwait(false);
         await journal.CloseAsync(OperationState.Undone, cancel).ConfigureAwait(false);
     }
 
-    private static string PointerOf(Plan plan) => $"{HostPaths.Pointers}/{HostPaths.FileName(plan.Operation)}--{HostPaths.FileName(plan.Subject)}";
+    private async Task CloseTakenBackAsync(Plan plan, CancellationToken cancel)
+    {
+        foreach (var operation in plan.TakesBack)
+        {
+            if (await Journal.FindAsync(plan.Home, operation, plan.Subject, cancel).ConfigureAwait(false) is { } journal)
+            {
+                feedback.Verbose($"{plan.Title}: takes back the {operation} of {journal.StartedAt:u} that was not finished.");
+                await UnpointAsync(plan, operation, cancel).ConfigureAwait(false);
+                await journal.CloseAsync(OperationState.Undone, cancel).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private static string PointerOf(Plan plan, string operation) => $"{HostPaths.Pointers}/{HostPaths.FileName(operation)}--{HostPaths.FileName(plan.Subject)}";
 
     private static async Task PointAsync(Plan plan, CancellationToken cancel)
     {
@@ -224,15 +238,15 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
         {
             await host.RunCheckedAsync(HostPaths.Prepare, cancel).ConfigureAwait(false);
             await host.Remote.WriteFileAsync(
-                RemoteFile.Text(PointerOf(plan), $"{plan.Title}: the journal is on {plan.Home.Name} ({plan.Home.Address}), {Journal.PathOf(plan.Operation, plan.Subject)}\n", 0x180), cancel).ConfigureAwait(false);
+                RemoteFile.Text(PointerOf(plan, plan.Operation), $"{plan.Title}: the journal is on {plan.Home.Name} ({plan.Home.Address}), {Journal.PathOf(plan.Operation, plan.Subject)}\n", 0x180), cancel).ConfigureAwait(false);
         }
     }
 
-    private static async Task UnpointAsync(Plan plan, CancellationToken cancel)
+    private static async Task UnpointAsync(Plan plan, string operation, CancellationToken cancel)
     {
         foreach (var host in plan.OtherHosts)
         {
-            await host.RunCheckedAsync(RemoteCommand.Of("rm", "-f", "--", PointerOf(plan)).AsRoot(), cancel).ConfigureAwait(false);
+            await host.RunCheckedAsync(RemoteCommand.Of("rm", "-f", "--", PointerOf(plan, operation)).AsRoot(), cancel).ConfigureAwait(false);
         }
     }
 }

@@ -23,6 +23,7 @@ internal static class StandbyRemoval
         var plan = new Plan
         {
             Operation = "Remove-PgStandby",
+            TakesBack = ["New-PgStandby"],
             Subject = standby.Id,
             Home = standby.Host,
             OtherHosts = [primary.Host],

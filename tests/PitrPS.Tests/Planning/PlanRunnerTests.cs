@@ -70,6 +70,19 @@ public class PlanRunnerTests
     }
 
     [Fact]
+    public async Task What_an_operation_left_unfinished_is_closed_by_the_one_that_takes_it_back()
+    {
+        await Assert.ThrowsAsync<InvalidOperationException>(() => RunAsync(PlanOf(Simple("a", () => throw new InvalidOperationException()))));
+        Assert.Contains(JournalPath, _home.Files.Keys);
+        Assert.NotEmpty(_other.Files);
+
+        await RunAsync(new Plan { Operation = "Remove-PgStandby", Subject = "standby:15/main", Home = _home.Host, OtherHosts = [_other.Host], Steps = [Simple("b")], TakesBack = ["New-PgStandby"] });
+
+        Assert.DoesNotContain(JournalPath, _home.Files.Keys);
+        Assert.Empty(_other.Files);
+    }
+
+    [Fact]
     public async Task A_second_run_changes_nothing_and_writes_nothing()
     {
         _done.UnionWith(["a", "b"]);
