@@ -38,7 +38,8 @@ internal static class Heartbeat
                 ExecStart={psql}
                 StandardOutput=null
                 TimeoutStartSec=30
-                # One line in the journal for each beat would bury everything else there.
+                # One line in the journal for each beat would bury everything else there; what psql complains about is kept.
+                SyslogLevel=warning
                 LogLevelMax=warning
 
                 """,

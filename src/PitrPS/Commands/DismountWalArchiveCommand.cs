@@ -1,5 +1,6 @@
 using System.Management.Automation;
 using PitrPS.Archive;
+using PitrPS.Recovery;
 using PitrPS.Servers;
 
 namespace PitrPS.Commands;
@@ -33,5 +34,8 @@ public sealed class DismountWalArchiveCommand : PitrCmdlet
 
     /// <inheritdoc/>
     protected override void ProcessRecord() =>
-        CarryAndWrite((feedback, cancel) => DismountPlan.BuildAsync(new DismountOptions(PgServer, Primary, Force), feedback, cancel), PgServer);
+        CarryAndWrite((feedback, cancel) => DismountPlan.BuildAsync(new DismountOptions(PgServer, Primary, Force, NeededByAsync), feedback, cancel), PgServer);
+
+    private async Task<string?> NeededByAsync(CancellationToken cancel) =>
+        await RecoveryRecord.ReadAsync(PgServer, cancel).ConfigureAwait(false) is { } record ? $"the recovery that {record.StartedBy} began at {record.StartedAt:u}" : null;
 }
