@@ -35,9 +35,11 @@ namespace PitrPS.Commands;
 [OutputType(typeof(PgIncident))]
 public sealed class FindPgIncidentCommand : PitrCmdlet
 {
-    /// <summary>The delayed standby, from Get-PgServer or New-PgStandby.</summary>
-    [Parameter(Mandatory = true, Position = 1, ValueFromPipeline = true)]
-    public PgServer Standby { get; set; } = null!;
+    /// <summary>The delayed standby.</summary>
+    [Parameter(Mandatory = true, ValueFromPipeline = true)]
+    [Alias("Standby")]
+    [ValidateNotNull]
+    public PgServer[] Server { get; set; } = [];
 
     /// <summary>Tables as name or schema.name, with wildcards; a part in double quotes is taken exactly, and without them letters match in either case. A transaction is found when it dropped one of them, and is emitted with all that it dropped.</summary>
     [Parameter(Position = 0)]
@@ -62,12 +64,20 @@ public sealed class FindPgIncidentCommand : PitrCmdlet
     public DateTimeOffset? Until { get; set; }
 
     /// <inheritdoc/>
-    protected override void ProcessRecord() => Attempt(() => WriteObject(Await((feedback, cancel) => IncidentSearch.FindAsync(Standby, new IncidentQuery
+    protected override void ProcessRecord()
+    {
+        foreach (var standby in Server)
+        {
+            Attempt(() => WriteObject(Await((feedback, cancel) => IncidentSearch.FindAsync(standby, Query(), feedback, cancel)), enumerateCollection: true), standby);
+        }
+    }
+
+    private IncidentQuery Query() => new()
     {
         Tables = [.. Table.Select(TablePattern.Parse)],
         Databases = [.. Database.Select(TablePattern.Name)],
         Kinds = Kind,
         Since = Since,
         Until = Until,
-    }, feedback, cancel)), enumerateCollection: true), Standby);
+    };
 }
