@@ -33,7 +33,7 @@ function Step([string] $Title, [scriptblock] $Action) {
 }
 
 function Show-Hosts([string] $Primary, [string] $Standby, [string] $Family, [int] $Version, [string] $Archive, [string] $MountPoint) {
-    $width = 34
+    $width = 36
     $left = @($Primary, "PostgreSQL $Version, $Family", '', 'archive_command', "  -> $Archive")
     $right = @($Standby, "PostgreSQL $Version, $Family", '', "$MountPoint", '  -> restore_command, 3 days behind')
     $between = @('', '  WAL stream (TLS)  ', ' ------------------> ', '  SSHFS, read-only  ', ' ------------------> ')
