@@ -11,6 +11,7 @@ using PitrPS.Servers;
 // PowerShell looks for [PitrPS.Servers.Lsn] in the default load context only. It finds it here, and is sent on to the one in ours.
 [assembly: TypeForwardedTo(typeof(ErrorKind))]
 [assembly: TypeForwardedTo(typeof(PitrException))]
+[assembly: TypeForwardedTo(typeof(Readable))]
 [assembly: TypeForwardedTo(typeof(PgHost))]
 [assembly: TypeForwardedTo(typeof(Lsn))]
 [assembly: TypeForwardedTo(typeof(PgServer))]

@@ -1,0 +1,64 @@
+using PitrPS.LabTests.Infrastructure;
+
+namespace PitrPS.LabTests.Module;
+
+/// <summary>The format views, rendered by PowerShell's own formatting, with objects that are made here by hand.</summary>
+public sealed class FormatTests : IDisposable
+{
+    // What a cmdlet would emit. The constructors that PitrPS itself uses are not public.
+    private const string Objects =
+        """
+        $make = {
+            param([type] $type, [object[]] $arguments)
+            $type.GetConstructors('Instance, Public, NonPublic')[0].Invoke($arguments)
+        }
+        $core = [PitrPS.Servers.Lsn].Assembly
+        $facts = & $make $core.GetType('PitrPS.Hosts.HostFacts') @([Activator]::CreateInstance($core.GetType('PitrPS.Hosts.DebianPlatform'), $true), 'Debian GNU/Linux 12 (bookworm)', 'id')
+        $standbyHost = & $make ([PitrPS.Hosts.PgHost]) @('standby', '192.0.2.11', 22, 'dba', $facts, $null)
+        $standby = [PitrPS.Servers.PgServer] @{
+            Host = $standbyHost; Name = '15/main'; Version = 15; Port = 5432; DataDirectory = '/var/lib/postgresql/15/main'; ConfigDirectory = '/etc/postgresql/15/main'
+            BinDirectory = '/usr/lib/postgresql/15/bin'; IsRunning = $true; Role = 'Standby'; IsStandby = $true; ReplicationDelay = '3.00:00:00'
+            ArchiveMountPoint = '/mnt/archive_wal_dir'
+            Primary = [PitrPS.Servers.PrimaryLink]::new('192.0.2.10', 5432, 22, 'pitrps_standby', 'primary', '15/main')
+        }
+        $table = [PitrPS.Incidents.IncidentTable]::new('postgres', 'public', 'pitr2', 16394, $null)
+        $incident = [PitrPS.Incidents.PgIncident] @{
+            Standby = $standby; Kind = 'DropTable'; Tables = [PitrPS.Incidents.IncidentTable[]] @($table); TransactionId = 725; CommitLsn = [PitrPS.Servers.Lsn]::Parse('0/3D79CC8')
+            CommittedAt = [DateTimeOffset]::Parse('2026-11-22T19:23:12Z'); Timeline = 1; TimeLeft = '2.23:58:00'
+        }
+        $recovery = [PitrPS.Recovery.PitrRecovery] @{
+            Standby = $standby; Incident = $incident; Target = $core.GetType('PitrPS.Recovery.RecoveryTarget+BeforeLsn').GetConstructors()[0].Invoke(@(, $incident.CommitLsn))
+            State = 'Ready'; StartedAt = [DateTimeOffset]::Parse('2026-11-23T08:00:00Z'); StartedBy = 'dba@laptop'; Elapsed = '00:00:08.3'; WalBytes = 1288490188; WalSource = 'pg_wal'; LayerBytes = 1932735283
+        }
+        $restored = [PitrPS.Rescue.RestoredTable] @{
+            Recovery = $recovery; Table = $table; To = $standby; RowsRecovered = 1800000; RowsRestored = 1800000; ChecksumRecovered = 'ab'; ChecksumRestored = 'ab'; Elapsed = '00:00:04'
+        }
+        """;
+
+    private readonly PowerShellEngine _engine = new();
+
+    public FormatTests() => _engine.Get(Objects);
+
+    public void Dispose() => _engine.Dispose();
+
+    [Theory]
+    [InlineData("$standbyHost", "Name", "standby", "192.0.2.11", "Debian GNU/Linux 12 (bookworm)")]
+    [InlineData("$standby", "Server", "standby:15/main", "Standby", "running", "3 d", "primary", "/mnt/archive_wal_dir")]
+    [InlineData("$incident", "Committed", "DropTable", "public.pitr2", "2026-11-22 19:23:12 UTC", "725", "0/3D79CC8", "2 d 23 h")]
+    [InlineData("$recovery", "Target", "standby:15/main", "Ready", "before LSN 0/3D79CC8", "8.3 s", "1.2 GiB", "1.8 GiB")]
+    [InlineData("$restored", "Proven", "public.pitr2", "1800000", "True", "4 s")]
+    public void A_table_has_what_is_asked_for_first(string variable, string header, params string[] values)
+    {
+        var lines = _engine.Render(variable).Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        Assert.Equal(3, lines.Length);
+        Assert.Contains(header, lines[0]);
+        Assert.All(values, value => Assert.Contains(value, lines[2]));
+    }
+
+    [Fact]
+    public void A_position_looks_as_PostgreSQL_writes_it() => Assert.Equal("0/3D79CC8", _engine.Render("$incident.CommitLsn").Trim());
+
+    [Fact]
+    public void A_frozen_standby_says_so_where_time_left_would_be() =>
+        Assert.Contains("frozen", _engine.Render("$incident.GetType().GetProperty('TimeLeft').SetValue($incident, $null); $incident"));
+}
