@@ -256,3 +256,5 @@ foreach ($info in $infos.Values) {
 
 $xml.WriteEndElement()
 $xml.Dispose()
+
+& "$PSScriptRoot/New-ErrorHelp.ps1" "$PSScriptRoot/../../src" $Module

@@ -35,10 +35,21 @@ public sealed partial class HelpTests : IDisposable
         Assert.Contains("Example 1", text);
     }
 
-    [Theory]
-    [InlineData("about_PitrPS", "delayed standby")]
-    [InlineData("about_PitrErrors", "PitrPS.HostKeyChanged")]
-    public void There_are_topics_about_the_whole(string topic, string text) => Assert.Contains(text, _engine.Render($"Get-Help {topic}"));
+    [Fact]
+    public void There_is_a_topic_about_the_whole() => Assert.Contains("delayed standbys, over SSH", _engine.Render("Get-Help about_PitrPS"));
+
+    [Fact]
+    public void Every_error_is_explained_with_what_to_do_next()
+    {
+        var topic = _engine.Render("Get-Help about_PitrErrors");
+        var ids = Directory.EnumerateFiles(Path.Join(RepositoryPaths.Root, "src"), "*.cs", SearchOption.AllDirectories)
+            .SelectMany(file => ErrorId().Matches(File.ReadAllText(file))).Select(match => match.Groups[1].Value).Distinct().ToList();
+        Assert.NotEmpty(ids);
+        Assert.All(ids, id => Assert.Matches(new Regex($@"^  {Regex.Escape(id)}( \(\w+\))?\r?\n    \S(?s:.*?)\n    > ", RegexOptions.Multiline), topic));
+    }
+
+    [GeneratedRegex("""\(\s*"(PitrPS\.[A-Z]\w+)",""")]
+    private static partial Regex ErrorId();
 
     [GeneratedRegex(@"\s+")]
     private static partial Regex Whitespace();
