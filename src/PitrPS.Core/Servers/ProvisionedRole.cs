@@ -51,7 +51,11 @@ internal static class ProvisionedRole
     {
         IsDone = async run => await ReadSecretAsync(primary, run.Cancel).ConfigureAwait(false) is not { } secret
             || (await ReadSecretAsync(standby, run.Cancel).ConfigureAwait(false))?.Reveal() == secret.Reveal(),
-        Do = async run => await WriteSecretAsync(standby, (await ReadSecretAsync(primary, run.Cancel).ConfigureAwait(false))!, run.Cancel).ConfigureAwait(false),
+        Do = async run =>
+        {
+            await WriteSecretAsync(standby, (await ReadSecretAsync(primary, run.Cancel).ConfigureAwait(false))!, run.Cancel).ConfigureAwait(false);
+            ServerLogins.Of(standby.Host).Changed(standby);
+        },
         Preview = [$"write {SecretPathOf(standby)} (600, root:root), content not shown"],
     };
 
@@ -82,5 +86,6 @@ internal static class ProvisionedRole
         await ServerSql.ByPsqlAsync(server, found.Count == 0
             ? $"CREATE ROLE {Name} LOGIN SUPERUSER PASSWORD {verifier}; COMMENT ON ROLE {Name} IS {Sql.Literal(Comment)}"
             : $"ALTER ROLE {Name} LOGIN SUPERUSER PASSWORD {verifier}", run.Feedback, run.Cancel).ConfigureAwait(false);
+        ServerLogins.Of(server.Host).Changed(server);
     }
 }

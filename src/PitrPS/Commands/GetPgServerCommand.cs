@@ -47,6 +47,10 @@ public sealed class GetPgServerCommand : PitrCmdlet
     [ValidateRange(1, 65535)]
     public int Port { get; set; }
 
+    /// <summary>The role and password to log in to these servers with, for as long as the session has their host. Without it PitrPS takes the role that Install-PgServer made, or psql as the server's OS user.</summary>
+    [Parameter]
+    public PSCredential? DatabaseCredential { get; set; }
+
     /// <summary>How many hosts are asked at the same time.</summary>
     [Parameter]
     [ValidateRange(1, 64)]
@@ -72,6 +76,11 @@ public sealed class GetPgServerCommand : PitrCmdlet
             {
                 foreach (var found in await task.ConfigureAwait(false))
                 {
+                    if (DatabaseCredential is { } given)
+                    {
+                        ServerLogins.Of(found.Host).Give(found, given.UserName, new Secret(given.GetNetworkCredential().Password));
+                    }
+
                     feedback.Emit(found);
                 }
             }

@@ -41,6 +41,8 @@ public abstract class PreparedHosts : IDisposable
 
     public EngineRun Run(string script, params (string Name, object? Value)[] variables) => Engine.Run(script, variables);
 
+    public EngineRun RunVerbose(string script, params (string Name, object? Value)[] variables) => Engine.RunVerbose(script, variables);
+
     public IReadOnlyList<PSObject> Get(string script, params (string Name, object? Value)[] variables) => Engine.Get(script, variables);
 
     public void Dispose()
