@@ -169,7 +169,7 @@ function Invoke-Lab([string[]] $Arguments) {
 function Invoke-Bench([string] $Name) {
     $files = [IO.Directory]::GetFiles("$root/tests/bench", '*.ps1')
     [Array]::Sort($files)
-    $chosen = @($files | Where-Object { -not $Name -or [IO.Path]::GetFileNameWithoutExtension($_) -eq $Name })
+    $chosen = @($files | Where-Object { -not $Name -or [IO.Path]::GetFileNameWithoutExtension($_).StartsWith($Name) })
     if (-not $chosen) {
         throw "There is no benchmark '$Name': $(($files | ForEach-Object { [IO.Path]::GetFileNameWithoutExtension($_) }) -join ', ')."
     }
