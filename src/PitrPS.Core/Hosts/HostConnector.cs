@@ -5,6 +5,37 @@ internal static class HostConnector
 {
     private const string FactsScript = "cat /etc/os-release; printf 'PITRPS_MACHINE_ID='; cat /etc/machine-id";
 
+    /// <summary>Connects them all, so many at a time; each is told of in the order of the logins, as soon as it and those before it are known.</summary>
+    public static async Task ConnectAllAsync(IReadOnlyList<HostLogin> logins, int limit, Action<PgHost> connected, Action<PitrException, object> failed, CancellationToken cancel)
+    {
+        var places = new SemaphoreSlim(limit);
+        var connecting = logins.Select(ConnectInTurnAsync).ToList();
+        foreach (var (login, task) in logins.Zip(connecting))
+        {
+            try
+            {
+                connected(await task.ConfigureAwait(false));
+            }
+            catch (PitrException e)
+            {
+                failed(e, login.Name);
+            }
+        }
+
+        async Task<PgHost> ConnectInTurnAsync(HostLogin login)
+        {
+            await places.WaitAsync(cancel).ConfigureAwait(false);
+            try
+            {
+                return await ConnectAsync(login, cancel).ConfigureAwait(false);
+            }
+            finally
+            {
+                places.Release();
+            }
+        }
+    }
+
     /// <exception cref="PitrException">
     /// What <see cref="SshLogin.ConnectAsync"/> throws, <c>PitrPS.SudoRefused</c>, <c>PitrPS.SudoPasswordRequired</c>, <c>PitrPS.SudoPasswordWrong</c>,
     /// <c>PitrPS.NoShell</c>, <c>PitrPS.PlatformUnsupported</c>.

@@ -79,41 +79,13 @@ public sealed class ConnectPgHostCommand : PitrCmdlet
     protected override void ProcessRecord() => _logins.AddRange(Name.Select(LoginTo));
 
     /// <inheritdoc/>
-    protected override void EndProcessing() => Await(async (feedback, cancel) =>
-    {
-        var places = new SemaphoreSlim(ThrottleLimit);
-        var connecting = _logins.Select(login => ConnectAsync(login, places, cancel)).ToList();
-        foreach (var (login, task) in _logins.Zip(connecting))
+    protected override void EndProcessing() => Await((feedback, cancel) => HostConnector.ConnectAllAsync(_logins, ThrottleLimit,
+        host => feedback.Write(cmdlet =>
         {
-            // In the order of the names, each as soon as it and those before it are known.
-            try
-            {
-                var host = await task.ConfigureAwait(false);
-                feedback.Write(cmdlet =>
-                {
-                    ConnectedHosts.Add(host);
-                    cmdlet.WriteObject(host);
-                });
-            }
-            catch (PitrException e)
-            {
-                feedback.Error(e, login.Name);
-            }
-        }
-    });
-
-    private static async Task<PgHost> ConnectAsync(HostLogin login, SemaphoreSlim places, CancellationToken cancel)
-    {
-        await places.WaitAsync(cancel).ConfigureAwait(false);
-        try
-        {
-            return await HostConnector.ConnectAsync(login, cancel).ConfigureAwait(false);
-        }
-        finally
-        {
-            places.Release();
-        }
-    }
+            ConnectedHosts.Add(host);
+            cmdlet.WriteObject(host);
+        }),
+        feedback.Error, cancel));
 
     private HostLogin LoginTo(string name) => new()
     {
