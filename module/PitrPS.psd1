@@ -1,5 +1,7 @@
 @{
-    RootModule           = 'PitrPS.psm1'
+    # The loader comes first: it sees to it that what the cmdlets are built on is found in a load context of its own.
+    NestedModules        = @('bin/PitrPS.Loader.dll')
+    RootModule           = 'bin/PitrPS.dll'
     ModuleVersion        = '0.1.0'
     GUID                 = '6b0a8b52-4a0e-4d6e-9c39-0a5b7b3f5f0e'
     Author               = 'The PitrPS authors'

@@ -9,9 +9,10 @@ public sealed class ClientProcess : IDisposable
     private readonly Process _process;
     private readonly ConcurrentQueue<string> _lines = new();
 
-    /// <summary>Starts a session that imports the module and runs the script.</summary>
-    public ClientProcess(string script)
+    /// <summary>Starts a session that imports the module, unless it is told not to, and runs the script.</summary>
+    public ClientProcess(string script, bool import = true)
     {
+        var begin = import ? $"Import-Module '{RepositoryPaths.Module}'\n" : "";
         _process = new Process
         {
             StartInfo = new ProcessStartInfo
@@ -21,7 +22,7 @@ public sealed class ClientProcess : IDisposable
                 {
                     Path.Join(AppContext.BaseDirectory, "pitrps-host.dll"),
                     "-Command",
-                    $"$ErrorActionPreference = 'Stop'; Import-Module '{RepositoryPaths.Module}'\n{script}",
+                    $"$ErrorActionPreference = 'Stop'\n{begin}{script}",
                 },
                 RedirectStandardInput = true,
                 RedirectStandardOutput = true,
