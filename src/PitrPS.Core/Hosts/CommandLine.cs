@@ -23,6 +23,9 @@ internal static class CommandLine
 
     public const string Begin = "pitrps-begin ";
 
+    /// <summary>Said on standard error before sudo is called: what follows are sudo's own words. Without it there was no shell.</summary>
+    public const string BeforeSudo = "pitrps-sudo\n";
+
     // Where programs are, whatever the login shell thinks; /usr/sbin is not in an ordinary user's PATH on Debian.
     private const string Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -64,7 +67,7 @@ internal static class CommandLine
         if (NeedsSudo(command, login))
         {
             var sudo = ShellQuoting.Join(["sudo", "-n", "-H", "-u", command.User!, "--", .. started]);
-            script.Append(way == SudoWay.Password ? WithPassword + "\n" + sudo + noInput + "\nexit $?" : "exec " + sudo + noInput);
+            script.Append("echo pitrps-sudo >&2\n").Append(way == SudoWay.Password ? WithPassword + "\n" + sudo + noInput + "\nexit $?" : "exec " + sudo + noInput);
         }
         else if (command.User is { } user && user != login)
         {

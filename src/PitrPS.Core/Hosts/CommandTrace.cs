@@ -13,6 +13,8 @@ internal static class CommandTrace
     /// <summary>Sets the listener for all work that is started from here on in this flow.</summary>
     public static void ListenWith(IFeedback? feedback) => Current.Value = feedback;
 
+    public static void Warn(string text) => Current.Value?.Warning(text);
+
     public static void Tell(string host, string what, TimeSpan took, string outcome) =>
         Current.Value?.Verbose(string.Create(CultureInfo.InvariantCulture, $"{host}: {what} ({outcome}, {took.TotalMilliseconds:0} ms)"));
 }

@@ -59,7 +59,7 @@ internal sealed class SshExecution
 
     public Stream ErrorOutput => _command.ExtendedOutputStream;
 
-    /// <summary>As a shell says it: 128 + signal for a command that a signal ended. -1 when the host did not tell.</summary>
+    /// <summary>As a shell says it: 128 + signal for a command that a signal ended. 255 when the host did not tell.</summary>
     public int ExitCode => _command.ExitStatus ?? 128 + SignalNumber(_command.ExitSignal);
 
     /// <summary>Sends the line. The place on the connection was taken by the caller and is given back by this.</summary>

@@ -42,15 +42,16 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         command = command with { KeepsInput = true };
         while (true)
         {
-            var execution = await SendAsync(command, null, cancel).ConfigureAwait(false);
-            var process = new SshProcess(this, execution, command);
+            var way = _sudo;
+            var execution = await SendAsync(command, way, null, cancel).ConfigureAwait(false);
+            var process = new SshProcess(this, execution, command, way);
             try
             {
                 await process.BegunAsync(command.Timeout, cancel).ConfigureAwait(false);
                 CommandTrace.Tell(login.Name, command.Display, watch.Elapsed, "started");
                 return process;
             }
-            catch (Exception e) when (e is NoChannelLeft || (e is SudoPasswordWanted && UseSudoPassword()))
+            catch (Exception e) when (e is NoChannelLeft || (e is SudoPasswordWanted && UseSudoPassword(way)))
             {
                 await process.DisposeAsync().ConfigureAwait(false);
             }
@@ -146,11 +147,14 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
             // The host's own limit comes after ours, so that ours is the one that is reported.
             TimeSpan? hostLimit = command.Timeout == Timeout.InfiniteTimeSpan ? null : command.Timeout + TimeSpan.FromSeconds(2);
             SshExecution? execution = null;
+
+            // Read once: what is sent ahead of the input must be what the line that is sent reads.
+            var way = _sudo;
             try
             {
-                execution = await SendAsync(command, hostLimit, cancel).ConfigureAwait(false);
+                execution = await SendAsync(command, way, hostLimit, cancel).ConfigureAwait(false);
                 await execution.StartedAsync(cancel).ConfigureAwait(false);
-                var input = PasswordAhead(command);
+                var input = InputOf(command, way);
                 if (!input.IsEmpty)
                 {
                     _ = execution.WriteAsync(input, close: true);
@@ -160,7 +164,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
                 await execution.GuardedAsync(execution.Ended, left < TimeSpan.Zero && left != Timeout.InfiniteTimeSpan ? TimeSpan.Zero : left, cancel).ConfigureAwait(false);
                 var output = ReadAll(execution.Output);
                 var errors = ReadAll(execution.ErrorOutput);
-                var own = Own(command, execution.ExitCode, output, errors);
+                var own = Own(way, execution.ExitCode, output, errors);
                 CommandTrace.Tell(login.Name, display ?? command.Display, watch.Elapsed, $"exit {execution.ExitCode}");
                 return (execution.ExitCode, own.Output, own.Errors);
             }
@@ -168,7 +172,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
             {
                 // It has not been sent.
             }
-            catch (SudoPasswordWanted) when (UseSudoPassword())
+            catch (SudoPasswordWanted) when (UseSudoPassword(way))
             {
                 // It was not let in, so it has not run: this is the first time that it is really sent.
             }
@@ -189,9 +193,9 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         }
     }
 
-    private async Task<SshExecution> SendAsync(RemoteCommand command, TimeSpan? hostLimit, CancellationToken cancel)
+    private async Task<SshExecution> SendAsync(RemoteCommand command, SudoWay way, TimeSpan? hostLimit, CancellationToken cancel)
     {
-        var line = CommandLine.For(command, login.UserName, _sudo, hostLimit);
+        var line = CommandLine.For(command, login.UserName, way, hostLimit);
         var connection = await EnterAsync(cancel).ConfigureAwait(false);
         try
         {
@@ -322,9 +326,10 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         }
     }
 
-    internal ReadOnlyMemory<byte> PasswordAhead(RemoteCommand command)
+    /// <summary>What the host reads: the sudo password in a line of its own where the line that was sent reads one, then the command's input.</summary>
+    internal ReadOnlyMemory<byte> InputOf(RemoteCommand command, SudoWay way)
     {
-        if (_sudo == SudoWay.NoPassword || !CommandLine.NeedsSudo(command, login.UserName))
+        if (way == SudoWay.NoPassword || !CommandLine.NeedsSudo(command, login.UserName))
         {
             return command.Input;
         }
@@ -332,9 +337,9 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         return (byte[])[.. Encoding.UTF8.GetBytes(login.SudoPassword!.Reveal()), (byte)'\n', .. command.Input.Span];
     }
 
-    private bool UseSudoPassword()
+    private bool UseSudoPassword(SudoWay tried)
     {
-        if (login.SudoPassword is null || _sudo == SudoWay.Password)
+        if (login.SudoPassword is null || tried == SudoWay.Password)
         {
             return false;
         }
@@ -344,22 +349,22 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
     }
 
     /// <summary>What the command itself printed; what login scripts printed before it is dropped. Throws when the command was not let in.</summary>
-    private (ReadOnlyMemory<byte> Output, ReadOnlyMemory<byte> Errors) Own(RemoteCommand command, int exitCode, byte[] output, byte[] errors)
+    private (ReadOnlyMemory<byte> Output, ReadOnlyMemory<byte> Errors) Own(SudoWay way, int exitCode, byte[] output, byte[] errors)
     {
         if (CommandLine.FindBegin(output) is { } begin)
         {
             return (output.AsMemory(begin.Start), errors.AsMemory(CommandLine.FindBegin(errors)?.Start ?? 0));
         }
 
-        throw NotBegun(command, exitCode, Encoding.UTF8.GetString(errors));
+        throw NotBegun(way, exitCode, Encoding.UTF8.GetString(errors));
     }
 
     /// <summary>Why a command did not begin: sudo refused it, or the account has no shell.</summary>
-    internal Exception NotBegun(RemoteCommand command, int exitCode, string errors)
+    internal Exception NotBegun(SudoWay way, int exitCode, string errors)
     {
-        if (CommandLine.NeedsSudo(command, login.UserName))
+        if (errors.IndexOf(CommandLine.BeforeSudo, StringComparison.Ordinal) is >= 0 and var sudo)
         {
-            return SudoRefusal.From(login, Target, _sudo, errors);
+            return SudoRefusal.From(login, Target, way, errors[(sudo + CommandLine.BeforeSudo.Length)..]);
         }
 
         return new PitrException("PitrPS.NoShell", ErrorKind.PermissionDenied,

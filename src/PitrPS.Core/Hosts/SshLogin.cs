@@ -55,13 +55,27 @@ internal sealed class SshLogin(HostLogin login)
             throw check.Refusal ?? Translate(e, check, limit, target);
         }
 
-        if (check.ToRemember is { } key)
+        try
         {
-            _files.Append(login.Name, login.Port, key.Type, key.Blob);
+            Remember(check);
+        }
+        catch (PitrException)
+        {
+            _ = SshConnection.OnItsOwnThread(() => SshConnection.Quietly(client.Dispose));
+            throw;
         }
 
         client.ConnectionInfo.Timeout = AnswerLimit;
         return new SshConnection(client);
+    }
+
+    private void Remember(HostKeyCheck check)
+    {
+        if (check.ToRemember is { } key)
+        {
+            _files.Append(login.Name, login.Port, key.Type, key.Blob);
+            CommandTrace.Warn($"{login.Name}: its host key was not known and is now in {_files.Appended}: {key.Type} {KnownHosts.Fingerprint(key.Blob)}");
+        }
     }
 
     private ConnectionInfo Info(HostKeyCheck check, TimeSpan limit)
@@ -93,6 +107,13 @@ internal sealed class SshLogin(HostLogin login)
         }
 
         var info = new ConnectionInfo(login.Address, login.Port, login.UserName, [.. methods]) { Timeout = limit, RetryAttempts = 1 };
+        // As OpenSSH: nothing that rests on SHA-1 or on 64-bit blocks.
+        foreach (var name in info.KeyExchangeAlgorithms.Keys.Where(n => n.EndsWith("-sha1", StringComparison.Ordinal)).ToList())
+        {
+            info.KeyExchangeAlgorithms.Remove(name);
+        }
+
+        info.Encryptions.Remove("3des-cbc");
         var supported = new Dictionary<string, Func<byte[], Renci.SshNet.Security.KeyHostAlgorithm>>(info.HostKeyAlgorithms);
         info.HostKeyAlgorithms.Clear();
         foreach (var name in check.Algorithms)

@@ -12,6 +12,7 @@ internal sealed class SshProcess : IRemoteProcess
     private readonly SshHost _host;
     private readonly SshExecution _execution;
     private readonly RemoteCommand _command;
+    private readonly SudoWay _way;
     private readonly Channel<string> _lines = Channel.CreateUnbounded<string>(new UnboundedChannelOptions { SingleReader = false, SingleWriter = true });
     private readonly SemaphoreSlim _writing = new(1, 1);
     private readonly TaskCompletionSource<int?> _begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -19,8 +20,9 @@ internal sealed class SshProcess : IRemoteProcess
     private Task<CommandResult>? _completion;
     private bool _told;
 
-    public SshProcess(SshHost host, SshExecution execution, RemoteCommand command)
+    public SshProcess(SshHost host, SshExecution execution, RemoteCommand command, SudoWay way)
     {
+        _way = way;
         _host = host;
         _execution = execution;
         _command = command;
@@ -36,7 +38,7 @@ internal sealed class SshProcess : IRemoteProcess
         // A pipe of SSH.NET can only be read by waiting in it, so each process has a thread for that.
         _ = Task.Factory.StartNew(ReadLines, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         _completion = CompleteAsync();
-        var ahead = _host.PasswordAhead(_command);
+        var ahead = _host.InputOf(_command, _way);
         if (!ahead.IsEmpty)
         {
             await _execution.GuardedAsync(_execution.WriteAsync(ahead, close: false), limit, cancel).ConfigureAwait(false);
@@ -47,7 +49,7 @@ internal sealed class SshProcess : IRemoteProcess
         if (begun is null)
         {
             var ended = await _completion.WaitAsync(limit, cancel).ConfigureAwait(false);
-            throw _host.NotBegun(_command, ended.ExitCode, ended.ErrorOutput);
+            throw _host.NotBegun(_way, ended.ExitCode, ended.ErrorOutput);
         }
     }
 
@@ -132,21 +134,44 @@ internal sealed class SshProcess : IRemoteProcess
         return new CommandResult(_execution.ExitCode, "", Encoding.UTF8.GetString(text.AsSpan(CommandLine.FindBegin(text)?.Start ?? 0)));
     }
 
+    private void Take(MemoryStream line)
+    {
+        var bytes = line.GetBuffer().AsSpan(0, (int)line.Length);
+        if (_begun.Task.IsCompleted)
+        {
+            _lines.Writer.TryWrite(Encoding.UTF8.GetString(bytes.TrimEnd((byte)'\n')));
+        }
+        else if (CommandLine.FindBegin(bytes) is { } begin)
+        {
+            _begun.TrySetResult(begin.ProcessId);
+        }
+
+        line.SetLength(0);
+    }
+
     private void ReadLines()
     {
         try
         {
-            using var reader = new StreamReader(_execution.Output, Encoding.UTF8);
-            while (reader.ReadLine() is { } line)
+            // Only a newline ends a line: a carriage return is data.
+            using var line = new MemoryStream();
+            var buffer = new byte[16384];
+            for (var count = _execution.Output.Read(buffer); count > 0; count = _execution.Output.Read(buffer))
             {
-                if (_begun.Task.IsCompleted)
+                var rest = buffer.AsSpan(0, count);
+                for (var end = rest.IndexOf((byte)'\n'); end >= 0; end = rest.IndexOf((byte)'\n'))
                 {
-                    _lines.Writer.TryWrite(line);
+                    line.Write(rest[..(end + 1)]);
+                    Take(line);
+                    rest = rest[(end + 1)..];
                 }
-                else if (CommandLine.FindBegin(Encoding.UTF8.GetBytes(line + "\n")) is { } begin)
-                {
-                    _begun.TrySetResult(begin.ProcessId);
-                }
+
+                line.Write(rest);
+            }
+
+            if (line.Length > 0)
+            {
+                Take(line);
             }
         }
         catch (Exception e) when (e is ObjectDisposedException or IOException or InvalidOperationException)

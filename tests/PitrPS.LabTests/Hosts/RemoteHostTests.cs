@@ -102,6 +102,15 @@ public sealed class RemoteHostTests(BareHosts hosts) : IClassFixture<BareHosts>,
         Assert.Equal("", (await host.RunCheckedAsync(RemoteCommand.Of("cat").AsRoot(), None)).Output);
         Assert.Equal("nobody", (await host.RunCheckedAsync(RemoteCommand.Of("id", "-un").As("nobody"), None)).Text);
 
+        // A new session, of which nobody knows yet that its sudo asks: all at once, and none gets the password for its input.
+        var at = hosts.Primary;
+        await using var fresh = new SshHost(new HostLogin
+        {
+            Name = at.Name, Address = at.Address, Port = at.Port, UserName = at.PasswordUser!, KeyFiles = [at.KeyFile], KnownHostsFile = at.KnownHosts, SudoPassword = new Secret(password),
+        });
+        var echoed = await Task.WhenAll(Enumerable.Range(0, 12).Select(i => fresh.RunAsync(RemoteCommand.Of("cat").AsRoot().WithInput($"input {i}"), None)));
+        Assert.Equal(Enumerable.Range(0, 12).Select(i => $"input {i}"), echoed.Select(r => r.Output));
+
         // While it runs, no process on the host has the password in its arguments or environment.
         var running = host.Remote.RunAsync(RemoteCommand.Shell("sleep 2").AsRoot().WithInput("data"), None);
         await using var process = await host.Remote.StartAsync(RemoteCommand.Of("cat").AsRoot(), None);
@@ -126,7 +135,7 @@ public sealed class RemoteHostTests(BareHosts hosts) : IClassFixture<BareHosts>,
     public async Task Speaks_to_a_process_line_by_line()
     {
         await using var process = await Dba().Remote.StartAsync(RemoteCommand.Shell("while read -r l; do [ \"$l\" = end ] && { echo bye >&2; exit 4; }; echo \"got $l\"; done").AsRoot(), None);
-        foreach (var line in new[] { "one", "two words", "äöü€", "" })
+        foreach (var line in new[] { "one", "two words", "äöü€", "", "a\rb", new string('x', 100_000) })
         {
             await process.WriteLineAsync(line, None);
             Assert.Equal("got " + line, await process.ReadLineAsync(None));
@@ -186,6 +195,42 @@ public sealed class RemoteHostTests(BareHosts hosts) : IClassFixture<BareHosts>,
         var results = await Task.WhenAll(Enumerable.Range(0, 20).Select(i => host.Remote.RunAsync(RemoteCommand.Shell("sleep 1; echo \"$1\"", $"{i}").AsRoot(), None)));
         Assert.Equal(Enumerable.Range(0, 20).Select(i => $"{i}"), results.Select(r => r.Text));
         Assert.True(watch.Elapsed < TimeSpan.FromSeconds(8), $"took {watch.Elapsed}");
+    }
+
+    [LabFact]
+    public async Task Makes_do_with_fewer_sessions_than_OpenSSH_allows_by_default()
+    {
+        var knownHosts = Path.GetTempFileName();
+        using var second = new SecondServer(hosts.Lab, "-o MaxSessions=2");
+        var host = (PgHost)_engine.Get($"Connect-PgHost {(hosts.Primary with { Port = 2222, KnownHosts = knownHosts }).ConnectArguments} -AcceptNewHostKey")[0].BaseObject;
+        var results = await Task.WhenAll(Enumerable.Range(0, 6).Select(i => host.Remote.RunAsync(RemoteCommand.Shell("sleep 4; echo \"$1\"", $"{i}").AsRoot(), None)));
+        Assert.Equal(Enumerable.Range(0, 6).Select(i => $"{i}"), results.Select(r => r.Text));
+        File.Delete(knownHosts);
+    }
+
+    [LabFact]
+    public async Task A_file_whose_writing_is_stopped_leaves_nothing_behind()
+    {
+        var host = Dba();
+        hosts.Lab.Shell("primary", "rm -rf /var/tmp/w; mkdir /var/tmp/w; echo old > /var/tmp/w/file");
+        using var cancel = new CancellationTokenSource();
+        var writing = host.Remote.WriteFileAsync(new RemoteFile("/var/tmp/w/file", new byte[200 * 1024 * 1024], 0x180), cancel.Token);
+        while (!hosts.Lab.Shell("primary", "ls -A /var/tmp/w").Contains(".pitrps.", StringComparison.Ordinal))
+        {
+            Assert.False(writing.IsCompleted);
+        }
+
+        var watch = Stopwatch.StartNew();
+        await cancel.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => writing);
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(1), $"took {watch.Elapsed}");
+        watch.Restart();
+        while (hosts.Lab.Shell("primary", "ls -A /var/tmp/w") != "file\n")
+        {
+            Assert.True(watch.Elapsed < TimeSpan.FromSeconds(5), "The temporary file is still there.");
+        }
+
+        Assert.Equal("old\n", hosts.Lab.Shell("primary", "cat /var/tmp/w/file"));
     }
 
     [LabFact]
