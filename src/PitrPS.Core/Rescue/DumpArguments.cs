@@ -1,0 +1,36 @@
+namespace PitrPS.Rescue;
+
+/// <summary>pg_dump's arguments.</summary>
+internal static class DumpArguments
+{
+    /// <summary>
+    /// A pattern for -t that matches this one relation and no other. Everything between double quotes stands for itself
+    /// (documentation, psql, "Patterns"), and an identity has its quotes only where they are needed.
+    /// </summary>
+    public static string Pattern(string identity)
+    {
+        var parts = new List<string>();
+        for (var at = 0; at < identity.Length;)
+        {
+            if (identity[at] == '"')
+            {
+                var end = at + 1;
+                while (identity[end] != '"' || (end + 1 < identity.Length && identity[end + 1] == '"'))
+                {
+                    end += identity[end] == '"' ? 2 : 1;
+                }
+
+                parts.Add(identity[at..(end + 1)]);
+                at = end + 2;
+            }
+            else
+            {
+                var end = identity.IndexOf('.', at) is >= 0 and var dot ? dot : identity.Length;
+                parts.Add("\"" + identity[at..end] + "\"");
+                at = end + 1;
+            }
+        }
+
+        return string.Join('.', parts);
+    }
+}
