@@ -190,7 +190,8 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
             return;
         }
 
-        if (plan.UndoOnFailure && error is PitrException { Kind: not ErrorKind.ConnectionError })
+        var pastReturn = plan.Steps.Any(step => step.NoWayBack && journal.Steps.Any(s => s.Id == step.Id && s.State == StepState.Done));
+        if (plan.UndoOnFailure && !pastReturn && error is PitrException { Kind: not ErrorKind.ConnectionError })
         {
             await UndoAsync(plan, journal, cancel).ConfigureAwait(false);
         }

@@ -19,6 +19,9 @@ internal sealed record Step(string Id, string Title, PgHost Host)
     /// <summary>The way back when a later step fails (not when the client is stopped or lost). Must be safe to run twice and when the step was half done.</summary>
     public Func<StepRun, Task>? Undo { get; init; }
 
+    /// <summary>Once this step is done, a failure of a later one undoes nothing: the journal stays, and the next run goes on from there.</summary>
+    public bool NoWayBack { get; init; }
+
     /// <summary>The commands and file changes, a line each, as -WhatIf prints them. No secrets.</summary>
     public IReadOnlyList<string> Preview { get; init; } = [];
 }

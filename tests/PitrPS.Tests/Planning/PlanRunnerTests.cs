@@ -175,6 +175,23 @@ public class PlanRunnerTests
     }
 
     [Fact]
+    public async Task Once_a_step_without_way_back_is_done_a_failure_undoes_nothing_and_the_journal_stays()
+    {
+        var undone = new List<string>();
+        var plan = new Plan
+        {
+            Operation = "New-PgStandby",
+            Subject = "standby:15/main",
+            Home = _home.Host,
+            Steps = [Simple("a", undo: () => undone.Add("a")), Simple("b") with { NoWayBack = true }, Simple("c", () => throw new PitrException("PitrPS.Broken", ErrorKind.InvalidResult, "broken", "mend it"))],
+            UndoOnFailure = true,
+        };
+        Assert.Equal("PitrPS.Broken", (await Assert.ThrowsAsync<PitrException>(() => RunAsync(plan))).Id);
+        Assert.Empty(undone);
+        Assert.Equal(OperationState.Failed, Journal.Parse(_home.Host, JournalPath, _home.TextOf(JournalPath)).State);
+    }
+
+    [Fact]
     public async Task Ctrl_C_undoes_nothing_and_leaves_the_journal()
     {
         using var stop = new CancellationTokenSource();
