@@ -1,8 +1,24 @@
+using System.Globalization;
+using PitrPS.Hosts;
+using PitrPS.Servers;
+
 namespace PitrPS.Rescue;
 
 /// <summary>pg_dump's arguments.</summary>
 internal static class DumpArguments
 {
+    /// <summary>The definitions of these relations, or of the whole database when there are none; --verbose gives each entry's catalog and oid.</summary>
+    public static RemoteCommand Command(PgServer server, string database, IReadOnlyList<LostObject> relations) =>
+        new RemoteCommand(
+        [
+            server.Program("pg_dump"), "--schema-only", "--verbose", "--no-password", "--encoding=UTF8",
+            "--host=" + server.SocketDirectory, "--port=" + server.Port.ToString(CultureInfo.InvariantCulture),
+            .. relations.Count > 0 ? (IEnumerable<string>)["--strict-names"] : [],
+            .. relations.Select(r => "--table=" + Pattern(r.Identity)),
+            // A bare name with '=' in it would be read as a connection string.
+            "--dbname=dbname='" + database.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("'", "\\'", StringComparison.Ordinal) + "'",
+        ]).As(server.OsUser).WithTimeout(TimeSpan.FromMinutes(30));
+
     /// <summary>
     /// A pattern for -t that matches this one relation and no other. Everything between double quotes stands for itself
     /// (documentation, psql, "Patterns"), and an identity has its quotes only where they are needed.

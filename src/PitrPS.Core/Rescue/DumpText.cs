@@ -27,6 +27,7 @@ internal static partial class DumpText
         var text = dump.Replace("\r\n", "\n", StringComparison.Ordinal);
         var heads = new List<Match>();
         var end = text.Length;
+        int? completed = null;
         foreach (var at in Marks(text).Where(m => text[m] == '-'))
         {
             if (At(Head(), text, at) is { } head)
@@ -37,9 +38,13 @@ internal static partial class DumpText
             {
                 throw Unreadable("an entry does not begin as pg_dump writes it");
             }
+            else if (Follows(text, at, "-- Completed on "))
+            {
+                completed = at;
+            }
             else if (At(Tail(), text, at) is not null)
             {
-                end = at;
+                end = completed ?? at;
                 break;
             }
         }

@@ -52,9 +52,10 @@ internal sealed record RescueSource
         var objects = await LostObjects.ReadAsync(scratch, asked.Select(t => t.Oid), cancel).ConfigureAwait(false);
         var own = objects.Where(o => o.Role == LostRole.Own).ToList();
         var oids = own.Where(o => o.IsTable).Select(o => o.Oid).ToList();
-        var tables = await TablesAsync(scratch, asked, oids, cancel).ConfigureAwait(false);
+        var (reading, making, naming) = (TablesAsync(scratch, asked, oids, cancel), MadeAsync(scratch, version, objects, oids, cancel), RolesAsync(scratch, objects, cancel));
+        await Task.WhenAll(reading, making, naming).ConfigureAwait(false);
+        var tables = await reading.ConfigureAwait(false);
         var carried = tables.Where(t => t.Carried is not null).Select((t, i) => t.Carried! with { Number = i + 1 }).ToList();
-        var made = await MadeAsync(scratch, version, objects, oids, cancel).ConfigureAwait(false);
         return new RescueSource
         {
             Encoding = tables[0].Encoding,
@@ -62,8 +63,8 @@ internal sealed record RescueSource
             Carried = carried,
             Leaves = Sums(tables),
             Objects = objects,
-            Made = made,
-            Roles = await RolesAsync(scratch, objects, cancel).ConfigureAwait(false),
+            Made = await making.ConfigureAwait(false),
+            Roles = await naming.ConfigureAwait(false),
             Tablespaces = [.. tables.SelectMany(t => t.Tablespaces).Distinct().Order(StringComparer.Ordinal)],
             TotalBytes = tables.Sum(t => t.TotalBytes),
         };
@@ -78,7 +79,7 @@ internal sealed record RescueSource
             SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
               (SELECT coalesce(json_agg(a.attname::text ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
               EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> ''),
-              (SELECT coalesce(json_agg(i.inhparent), '[]') FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition),
+              (SELECT coalesce(json_agg(i.inhparent::bigint), '[]') FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition),
               CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_table_size(c.oid) ELSE 0 END, CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_total_relation_size(c.oid) ELSE 0 END,
               pg_catalog.getdatabaseencoding(),
               (SELECT coalesce(json_agg(DISTINCT s.spcname::text), '[]') FROM pg_catalog.pg_tablespace s JOIN pg_catalog.pg_class r ON r.reltablespace = s.oid
@@ -126,7 +127,7 @@ internal sealed record RescueSource
         string Oids(Func<LostObject, bool> which) => LostObjects.OidArray(objects.Where(which).Select(o => o.Oid));
 
         // Row filters and column lists of publications came with 15.
-        var publicationDetail = version >= 15
+        var publicationDetail = PgVersion.HasPublicationFilters(version)
             ? """
               || coalesce((SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')' FROM pg_catalog.pg_attribute a WHERE a.attrelid = u.prrelid AND a.attnum = ANY (u.prattrs)), '')
               || coalesce(' WHERE (' || pg_catalog.pg_get_expr(u.prqual, u.prrelid) || ')', '')

@@ -43,6 +43,15 @@ internal sealed record RestoreScript
 
     public required string End { get; init; }
 
+    /// <summary>What the transaction does, for people.</summary>
+    public IReadOnlyList<string> Preview =>
+    [
+        .. Parts.Where(p => p.Phase == RestorePhase.Define).SelectMany(Lines), .. Copies,
+        .. Parts.Where(p => p.Phase != RestorePhase.Define).SelectMany(Lines), "compare rows and checksums with the recovered server's, then COMMIT",
+    ];
+
+    private static IEnumerable<string> Lines(RestorePart part) => part.Statements.Split('\n').Select(l => l.TrimEnd()).Where(l => l.Length > 0 && !l.StartsWith("SET LOCAL ", StringComparison.Ordinal));
+
     /// <summary>For the recovered server: all rows, each table ended by a line with \.</summary>
     public required string Rows { get; init; }
 

@@ -29,7 +29,7 @@ public sealed record RestoredTable
     public required string ChecksumRestored { get; init; }
 
     /// <summary>True when rows and checksums are the same on both sides.</summary>
-    public bool IsProven => RowsRecovered == RowsRestored && ChecksumRecovered == ChecksumRestored;
+    public bool IsProven => !IsPlanned && RowsRecovered == RowsRestored && ChecksumRecovered == ChecksumRestored;
 
     /// <summary>Indexes, constraints, triggers, grants that came back with it, and what could not.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];

@@ -48,12 +48,13 @@ internal static class TableCatalog
         (["foreign key towards it"], "foreign key towards it", "foreign keys towards it"), (["sequence"], "sequence", "sequences"), (["trigger"], "trigger", "triggers"),
         (["rule"], "rule", "rules"), (["policy"], "policy", "policies"), (["statistics"], "extended statistics object", "extended statistics objects"),
         (["grant", "column grant"], "grant", "grants"), (["comment"], "comment", "comments"), (["dependent"], "dependent object", "dependent objects"),
-        (["publication"], "publication", "publications"), (["partition"], "partition", "partitions"),
+        (["publication"], "publication", "publications"), (["partition"], "partition", "partitions"), (["child"], "child table", "child tables"),
     ];
 
     private static string Query(int version, IEnumerable<IncidentTable> tables)
     {
-        var compression = version >= 14 ? ", a.attcompression" : "";
+        // Of a column's options only those that a user can set; the server keeps some of its own there.
+        var compression = PgVersion.HasColumnCompression(version) ? ", a.attcompression" : "";
         var wanted = string.Join(", ", tables.Select(t => $"({Sql.Literal(t.ToString())}, {Sql.Literal(t.Schema)}, {Sql.Literal(t.Name)})"));
         return $$"""
             WITH t AS MATERIALIZED (
@@ -68,14 +69,14 @@ internal static class TableCatalog
             UNION ALL SELECT label, 'replica identity', '', relreplident::text FROM t
             UNION ALL SELECT label, 'row security', '', concat_ws(' ', relrowsecurity, relforcerowsecurity) FROM t
             UNION ALL SELECT label, 'partition of', i.inhparent::regclass::text, pg_catalog.pg_get_expr(relpartbound, t.oid) FROM t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.oid
-            UNION ALL SELECT label, 'partition', i.inhrelid::regclass::text, '' FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
+            UNION ALL SELECT label, CASE WHEN i.inhrelid IN (SELECT oid FROM pg_catalog.pg_class WHERE relispartition) THEN 'partition' ELSE 'child' END, i.inhrelid::regclass::text, '' FROM t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
             UNION ALL SELECT label, 'partition key', '', pg_catalog.pg_get_partkeydef(t.oid) FROM t WHERE relkind = 'p'
             UNION ALL SELECT label, 'comment', coalesce((SELECT attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.oid AND a.attnum = d.objsubid AND d.objsubid > 0), ''), d.description
               FROM t JOIN pg_catalog.pg_description d ON d.classoid = 1259 AND d.objoid = t.oid
             UNION ALL SELECT t.label, 'security label', s.provider, s.label FROM t JOIN pg_catalog.pg_seclabel s ON s.classoid = 1259 AND s.objoid = t.oid AND s.objsubid = 0
             UNION ALL SELECT label, 'column', a.attname, concat_ws(' ', pg_catalog.format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'NOT NULL' END,
                 'DEFAULT ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), nullif(a.attidentity, ''), nullif(a.attgenerated, ''), (SELECT quote_ident(collname) FROM pg_catalog.pg_collation c WHERE c.oid = a.attcollation),
-                a.attstorage, a.attstattarget, a.attoptions, a.attislocal, a.attinhcount {{compression}})
+                a.attstorage, a.attstattarget, (SELECT string_agg(concat(o.option_name, '=', o.option_value), ' ' ORDER BY o.option_name) FROM pg_catalog.pg_options_to_table(a.attoptions) o WHERE o.option_name IN ('n_distinct', 'n_distinct_inherited')), a.attislocal, a.attinhcount {{compression}})
               FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
             UNION ALL SELECT label, 'index', x.indexrelid::regclass::text, concat_ws(' ', pg_catalog.pg_get_indexdef(x.indexrelid), i.reloptions, CASE WHEN x.indisclustered THEN 'clustered' END,
                 CASE WHEN x.indisreplident THEN 'replica identity' END, CASE WHEN NOT x.indisvalid THEN 'not valid' END, (SELECT 'in ' || spcname FROM pg_catalog.pg_tablespace s WHERE s.oid = i.reltablespace), pg_catalog.obj_description(i.oid, 'pg_class'))
@@ -101,7 +102,7 @@ internal static class TableCatalog
               FROM t JOIN pg_catalog.pg_depend d ON d.refclassid = 1259 AND d.refobjid = t.oid AND d.deptype = 'n' LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 2618 AND r.oid = d.objid AND r.ev_class <> t.oid
               WHERE d.classid IN (1255, 1259, 2604, 2618, 3256) AND NOT (d.classid = 2618 AND r.oid IS NULL) AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE d.classid = 1259 AND i.inhrelid = d.objid AND i.inhparent = t.oid)
                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE d.classid = 3256 AND p.oid = d.objid AND p.polrelid = t.oid)
-            UNION ALL SELECT label, 'publication', p.pubname, concat_ws(' ', {{(version >= 15 ? "pg_catalog.pg_get_expr(u.prqual, u.prrelid), (SELECT string_agg(a.attname, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a WHERE a.attrelid = u.prrelid AND a.attnum = ANY (u.prattrs))" : "''")}})
+            UNION ALL SELECT label, 'publication', p.pubname, concat_ws(' ', {{(PgVersion.HasPublicationFilters(version) ? "pg_catalog.pg_get_expr(u.prqual, u.prrelid), (SELECT string_agg(a.attname, ',' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a WHERE a.attrelid = u.prrelid AND a.attnum = ANY (u.prattrs))" : "''")}})
               FROM t JOIN pg_catalog.pg_publication_rel u ON u.prrelid = t.oid JOIN pg_catalog.pg_publication p ON p.oid = u.prpubid
             ORDER BY 1, 2, 3
             """;

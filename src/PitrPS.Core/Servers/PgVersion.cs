@@ -53,4 +53,14 @@ internal static class PgVersion
 
     /// <summary>archive_library exists beside archive_command.</summary>
     public static bool HasArchiveLibrary(int major) => major >= 15;
+
+    /// <summary>Publications can have row filters and column lists.</summary>
+    public static bool HasPublicationFilters(int major) => major >= 15;
+
+    /// <summary>Columns have a compression method (pg_attribute.attcompression).</summary>
+    public static bool HasColumnCompression(int major) => major >= 14;
+
+    /// <summary>pg_dump takes line breaks out of the names that it writes into comments (CVE-2025-8715). The version is the full number, 150018 for 15.18.</summary>
+    public static bool SanitizesDumpComments(int version) =>
+        version >= (version / 10000) switch { 13 => 130022, 14 => 140019, 15 => 150014, 16 => 160010, 17 => 170006, _ => 180000 };
 }
