@@ -270,7 +270,11 @@ internal static class RestorePlan
                         Notes = notes[table.ToString()],
                         Elapsed = DateTimeOffset.UtcNow - task.Began,
                     };
-                    await RecoveryRecord.MarkRestoredAsync(options.Recovery.Standby, restored, run.Cancel).ConfigureAwait(false);
+                    if (restored.Proof is { } proof)
+                    {
+                        await RecoveryRecord.MarkRestoredAsync(options.Recovery.Standby, proof, run.Cancel).ConfigureAwait(false);
+                    }
+
                     results.Add(restored);
                 }
             },

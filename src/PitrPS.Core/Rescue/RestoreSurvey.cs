@@ -72,6 +72,11 @@ internal static class RestoreSurvey
     /// <exception cref="PitrException"><c>PitrPS.WrongPrimary</c>, <c>PitrPS.DatabaseMissing</c></exception>
     public static async Task RequirePrimaryAsync(PitrRecovery recovery, PgServer to, string database, IFeedback feedback, CancellationToken cancel)
     {
+        if (to.IsStandby || to.Id == recovery.Standby.Id)
+        {
+            throw WrongPrimary($"{to.Id} is a standby, not a primary.", recovery, to);
+        }
+
         var row = (await ServerSql.QueryAsync(to, "postgres",
             $"""
             SELECT pg_catalog.pg_is_in_recovery(), (SELECT system_identifier FROM pg_catalog.pg_control_system()),
@@ -80,9 +85,8 @@ internal static class RestoreSurvey
         var standby = recovery.Standby;
         if (row.Flag(0) || (standby.SystemIdentifier is { } origin && row.Text(1) != origin.ToString(CultureInfo.InvariantCulture)))
         {
-            throw new PitrException("PitrPS.WrongPrimary", ErrorKind.InvalidArgument,
-                row.Flag(0) ? $"{to.Id} is a standby, not a primary." : $"{to.Id} is not the primary of {standby.Id}: its system identifier is {row.Text(1)}, the standby's is {standby.SystemIdentifier}.",
-                $"Nothing was changed. Give the primary that {standby.Id} follows with -To.", to);
+            throw WrongPrimary(
+                row.Flag(0) ? $"{to.Id} is a standby, not a primary." : $"{to.Id} is not the primary of {standby.Id}: its system identifier is {row.Text(1)}, the standby's is {standby.SystemIdentifier}.", recovery, to);
         }
 
         if (!row.Flag(2))
@@ -230,6 +234,9 @@ internal static class RestoreSurvey
             "pg_roles.rolname", "pg_collation.collname", "pg_operator.oprname", "pg_publication.pubname", "pg_statistic_ext.stxname", "pg_tablespace.spcname", "pg_extension.extname", "pg_ts_config.cfgname",
             "pg_ts_dict.dictname", "pg_foreign_server.srvname", "pg_language.lanname", "pg_event_trigger.evtname", "pg_conversion.conname", "pg_opclass.opcname", "pg_opfamily.opfname", "pg_am.amname" }
             .Select(c => c.Split('.')).Select(c => $"SELECT {c[1]} AS name FROM pg_catalog.{c[0]}")) + @") n WHERE n.name::text ~ E'[\r\n]')";
+
+    private static PitrException WrongPrimary(string message, PitrRecovery recovery, PgServer to) =>
+        new("PitrPS.WrongPrimary", ErrorKind.InvalidArgument, message, $"Nothing was changed. Give the primary that {recovery.Standby.Id} follows with -To.", to);
 
     private static PitrException NotFound(string name, PitrRecovery recovery, string database) =>
         new("PitrPS.TableNotFound", ErrorKind.ObjectNotFound, $"The recovered server has no table {name} in database {database}.",
