@@ -72,6 +72,7 @@ function Add-Tally([string] $Layer, [int] $Passed, [int] $Failed, [int] $Skipped
 
 function Invoke-XunitLayer([string] $Project, [string] $Filter) {
     $results = [IO.Path]::Combine($out, 'test', "$Project.trx")
+    $null = [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($results))
     [IO.File]::Delete($results)
     $arguments = @('test', "$root/tests/$Project", '--nologo', '-maxcpucount:1', '--logger', "trx;LogFileName=$results", '--logger', 'console;verbosity=minimal')
     if ($Filter) {
