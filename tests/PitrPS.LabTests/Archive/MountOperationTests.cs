@@ -2,15 +2,28 @@ using PitrPS.LabTests.Infrastructure;
 
 namespace PitrPS.LabTests.Archive;
 
-/// <summary>Mount- and Dismount-WalArchive as operations: what they refuse, what they show, what a killed client leaves, and that nothing is left behind.</summary>
-public sealed class MountOperationTests(InstalledHosts hosts) : IClassFixture<InstalledHosts>
+/// <summary>
+/// Mount- and Dismount-WalArchive as operations: what they refuse, what they show, what a killed client leaves, and that nothing is left behind.
+/// Each test leaves the hosts without archive and mount.
+/// </summary>
+public sealed class MountOperationTests(InstalledHosts hosts) : IClassFixture<InstalledHosts>, IDisposable
 {
     private const string MountPoint = "/mnt/archive_wal_dir";
+
+    public void Dispose()
+    {
+        if (Lab.WhyNot() is null)
+        {
+            hosts.Run("$primary = $primary | Disable-WalArchive -Confirm:$false").ThrowOnError();
+        }
+    }
 
     [LabFact]
     public async Task A_client_killed_in_the_middle_leaves_what_the_next_run_completes_and_Dismount_leaves_nothing()
     {
         hosts.Run("$standby | Mount-WalArchive -Primary $primary -MountPoint $point -Confirm:$false", ("point", MountPoint)).SingleError("PitrPS.NoArchive");
+        var both = hosts.Run("$standby | Mount-WalArchive -Primary ($primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -WhatIf) -MountPoint $point -WhatIf").ThrowOnError();
+        Assert.Contains("primary: Show /var/mnt/archive_wal_dir there, read-only", both.HostText);
         hosts.Get("$primary = $primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -HeartbeatInterval 0 -Confirm:$false; $primary");
         var before = Traces();
 
@@ -21,7 +34,7 @@ public sealed class MountOperationTests(InstalledHosts hosts) : IClassFixture<In
         hosts.Run("$standby | Mount-WalArchive $primary relative -Confirm:$false").SingleError("PitrPS.InvalidPath");
         Assert.Equal(before, Traces());
 
-        // The whole pair's plan, also for a primary that is only planned.
+        // The whole pair's plan.
         var plan = hosts.Run($"$standby | Mount-WalArchive $primary {MountPoint} -WhatIf").ThrowOnError();
         Assert.Equal(true, plan.Single().Properties["IsPlanned"].Value);
         Assert.Contains("ForceCommand internal-sftp -R -d /archive", plan.HostText);
@@ -55,6 +68,41 @@ public sealed class MountOperationTests(InstalledHosts hosts) : IClassFixture<In
         Assert.Equal("2750 postgres pitrps-archive-15-main", hosts.Lab.Exec(Lab.Primary, "stat", "-c", "%a %U %G", "/var/mnt/archive_wal_dir").Trim());
         var again = hosts.Run("$standby | Dismount-WalArchive -Primary $primary -Confirm:$false").ThrowOnError();
         Assert.Contains("nothing to do", string.Join('\n', again.Information) + again.HostText);
+    }
+
+    [LabFact]
+    public void Where_sshd_reads_no_files_of_ours_its_own_file_has_the_rules_and_gets_rid_of_them_again()
+    {
+        hosts.Lab.Shell(Lab.Primary, "sed -i '/^Include/d' /etc/ssh/sshd_config && printf 'Match User somebody\n    PermitTTY no' >> /etc/ssh/sshd_config && systemctl reload ssh");
+        var before = hosts.Lab.Exec(Lab.Primary, "cat", "/etc/ssh/sshd_config");
+        hosts.Get("$primary = $primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -HeartbeatInterval 0 -Confirm:$false; $primary");
+
+        hosts.Run("$standby = $standby | Mount-WalArchive $primary $point -Confirm:$false", ("point", MountPoint)).ThrowOnError();
+
+        Assert.Contains("system_identifier=", hosts.Lab.Exec(Lab.Standby, "runuser", "-u", "postgres", "--", "cat", MountPoint + "/pitrps-archive.id"));
+        Assert.Equal(before + "\n# BEGIN PitrPS pitrps-reader-15-main\n", hosts.Lab.Shell(Lab.Primary, "sed '/^# BEGIN PitrPS/q' /etc/ssh/sshd_config"));
+        hosts.Run("$standby = $standby | Dismount-WalArchive $primary -Confirm:$false").ThrowOnError();
+        Assert.Equal(before + "\n", hosts.Lab.Exec(Lab.Primary, "cat", "/etc/ssh/sshd_config"));
+    }
+
+    [LabFact]
+    public void Rules_that_sshd_would_not_follow_are_taken_out_again()
+    {
+        hosts.Lab.Shell(Lab.Primary, "printf 'Match User *,!dba,!root\n    AllowTcpForwarding yes\n    ForceCommand none\n' > /etc/ssh/sshd_config.d/00-a.conf && sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config && systemctl reload ssh");
+        try
+        {
+            hosts.Get("$primary = $primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -HeartbeatInterval 0 -Confirm:$false; $primary");
+
+            var error = hosts.Run("$standby | Mount-WalArchive $primary $point -Confirm:$false", ("point", MountPoint)).SingleError("PitrPS.SshdRulesOverridden");
+
+            Assert.Contains("'allowtcpforwarding no'", error.Exception.Message);
+            Assert.Equal("absent", hosts.Lab.Shell(Lab.Primary, "ls /etc/ssh/sshd_config.d | grep pitrps || grep PitrPS /etc/ssh/sshd_config || echo absent").Trim());
+        }
+        finally
+        {
+            hosts.Lab.Shell(Lab.Primary, "rm /etc/ssh/sshd_config.d/00-a.conf && systemctl reload ssh");
+            hosts.Run("$standby | Dismount-WalArchive $primary -Confirm:$false").ThrowOnError();
+        }
     }
 
     private string ConnectScript =>

@@ -84,6 +84,9 @@ public sealed class WalArchiveTests(InstalledHosts hosts) : IClassFixture<Instal
             var error = hosts.Run("$primary | Enable-WalArchive $path -HeartbeatInterval 0 -Confirm:$false").SingleError("PitrPS.ArchiveNotWorking");
             Assert.Contains("No space left on device", error.Exception.Message);
 
+            // Begun with one directory and not ended: not gone on with another one in silence.
+            hosts.Run("$primary | Enable-WalArchive -Path /var/mnt/other -HeartbeatInterval 0 -Confirm:$false").SingleError("PitrPS.UnfinishedOperation");
+
             hosts.Lab.Shell(Lab.Primary, $"rm {Directory}/filler");
             Server("$primary | Enable-WalArchive $path -HeartbeatInterval 0 -Confirm:$false");
             Assert.Equal("same", hosts.Lab.Shell(Lab.Primary, $"[ $(stat -c %s {Directory}/{failed}) = 16777216 ] && ! ls {Directory}/.pitrps* 2>/dev/null && echo same").Trim());
