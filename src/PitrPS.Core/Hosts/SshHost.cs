@@ -88,9 +88,9 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
     {
         var watch = Stopwatch.StartNew();
         var connection = await EnterAsync(cancel).ConfigureAwait(false);
+        var port = new ForwardedPortLocal("127.0.0.1", 0, "127.0.0.1", (uint)remotePort);
         try
         {
-            var port = new ForwardedPortLocal("127.0.0.1", 0, "127.0.0.1", (uint)remotePort);
             RoomForForwards();
             await SshConnection.OnItsOwnThread(() =>
             {
@@ -103,7 +103,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         }
         catch (Exception e)
         {
-            connection.Leave();
+            _ = new SshForward(connection, port).DisposeAsync();
             throw Translate(e, RemoteCommand.Of("forward", remotePort.ToString(System.Globalization.CultureInfo.InvariantCulture)), watch, cancel);
         }
     }
@@ -240,19 +240,24 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
                     continue;
                 }
 
-                if (DateTimeOffset.UtcNow - connection.LastHeard <= Trusted || connection.Users > 1 || await connection.AnswersAsync(AskLimit).WaitAsync(cancel).ConfigureAwait(false))
+                if (await IsTrustedAsync(connection, cancel).ConfigureAwait(false))
                 {
                     return connection;
                 }
 
-                connection.Leave();
                 connection.Abandon();
                 Forget(connection);
                 limit = SshLogin.AgainLimit;
             }
 
+            var watch = Stopwatch.StartNew();
             var made = await _login.ConnectAsync(Target, limit, cancel).ConfigureAwait(false);
-            made.TryEnter();
+            CommandTrace.Tell(login.Name, $"connected to {login.Address}, port {login.Port}, as {login.UserName}", watch.Elapsed, $"host key {made.Client.ConnectionInfo.CurrentHostKeyAlgorithm}");
+            if (!made.TryEnter())
+            {
+                throw Translate(new SshConnectionException("It was closed as soon as it was made."), RemoteCommand.Of("true"), Stopwatch.StartNew(), cancel);
+            }
+
             lock (_connections)
             {
                 _connections.Add(made);
@@ -306,6 +311,23 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         }
 
         connection.Dispose();
+    }
+
+    /// <summary>Whether a command may be trusted to a connection that we have entered; leaves it where not.</summary>
+    private static async Task<bool> IsTrustedAsync(SshConnection connection, CancellationToken cancel)
+    {
+        var trusted = DateTimeOffset.UtcNow - connection.LastHeard <= Trusted || connection.Users > 1;
+        try
+        {
+            return trusted = trusted || await connection.AnswersAsync(AskLimit).WaitAsync(cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (!trusted)
+            {
+                connection.Leave();
+            }
+        }
     }
 
     // A host object that nobody holds any more must not hold a connection open for ever; the next command makes a new one.

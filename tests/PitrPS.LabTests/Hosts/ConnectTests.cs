@@ -135,7 +135,7 @@ public sealed class ConnectTests(BareHosts hosts) : IClassFixture<BareHosts>, ID
         foreach (var passphrase in new[] { "", "correct horse" })
         {
             var file = PathOf($"key{passphrase.Length}");
-            Program("ssh-keygen", "-q", "-t", type, "-m", format, "-N", passphrase, "-f", file);
+            Program("ssh-keygen", "-q", "-t", type, "-b", type == "rsa" ? "2048" : "256", "-m", format, "-N", passphrase, "-f", file);
             Authorize(file + ".pub");
             var arguments = Arguments(Host with { KeyFile = file });
             if (passphrase.Length == 0)
@@ -164,7 +164,7 @@ public sealed class ConnectTests(BareHosts hosts) : IClassFixture<BareHosts>, ID
     {
         var home = Environment.GetEnvironmentVariable("HOME");
         var socket = PathOf("agent");
-        Program("ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", PathOf("agents"));
+        Program("ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", PathOf("agents"));
         Program("ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", PathOf("encrypted"));
         Authorize(PathOf("agents.pub"));
         using var agent = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("ssh-agent", ["-D", "-a", socket]) { RedirectStandardOutput = true })!;
