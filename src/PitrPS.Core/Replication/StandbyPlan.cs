@@ -226,6 +226,7 @@ internal sealed class StandbyPlan
         PutInPlace(),
         Planning.Steps.Absent(_standby.Host, "standby-old", "Remove the empty cluster that was replaced", OldDirectory),
         .. OwnedSettings.Steps(_standby, "standby", Settings(), SettingsReach.Files),
+        ProvisionedRole.ShareStep(_primary, _standby, "standby-login"),
         ServerControl.StartStep(_standby, "standby-start"),
         Remember(),
         Following(),

@@ -45,15 +45,22 @@ internal static class ProvisionedRole
 
     /// <summary>
     /// A standby has its primary's roles: with the primary's secret beside it, PitrPS logs in there, too. The secret goes through our own connections, from root to root.
-    /// Done already where the primary has none.
+    /// Where the primary has none, the standby keeps none.
     /// </summary>
     public static Step ShareStep(PgServer primary, PgServer standby, string id) => new(id, $"Let PitrPS log in to {standby.Name} with the role that {primary.Id} has for it", standby.Host)
     {
-        IsDone = async run => await ReadSecretAsync(primary, run.Cancel).ConfigureAwait(false) is not { } secret
-            || (await ReadSecretAsync(standby, run.Cancel).ConfigureAwait(false))?.Reveal() == secret.Reveal(),
+        IsDone = async run => (await ReadSecretAsync(primary, run.Cancel).ConfigureAwait(false))?.Reveal() == (await ReadSecretAsync(standby, run.Cancel).ConfigureAwait(false))?.Reveal(),
         Do = async run =>
         {
-            await WriteSecretAsync(standby, (await ReadSecretAsync(primary, run.Cancel).ConfigureAwait(false))!, run.Cancel).ConfigureAwait(false);
+            if (await ReadSecretAsync(primary, run.Cancel).ConfigureAwait(false) is { } secret)
+            {
+                await WriteSecretAsync(standby, secret, run.Cancel).ConfigureAwait(false);
+            }
+            else
+            {
+                await run.RunAsync(RemoteCommand.Of("rm", "-f", "--", SecretPathOf(standby)).AsRoot()).ConfigureAwait(false);
+            }
+
             ServerLogins.Of(standby.Host).Changed(standby);
         },
         Preview = [$"write {SecretPathOf(standby)} (600, root:root), content not shown"],
