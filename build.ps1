@@ -103,7 +103,6 @@ function Invoke-PwshLayer([string] $Layer, [string] $Script) {
     }
 
     $results = [IO.Path]::Combine($out, 'test', "$Layer.txt")
-    $null = [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($results))
     [IO.File]::Delete($results)
     & pwsh -NoProfile -NonInteractive -File $Script $results
     if ($LASTEXITCODE -eq 3) {
@@ -128,6 +127,7 @@ function Remove-TestLab {
 
 function Invoke-Test([hashtable] $Options) {
     Invoke-Build
+    $null = [IO.Directory]::CreateDirectory([IO.Path]::Combine($out, 'test'))
     $layers = if ($Options.layer) { "$($Options.layer)".Split(',') } else { 'unit', 'lab', 'pester', 'analyze' }
     if (-not $env:PITRPS_LAB) {
         $env:PITRPS_LAB = '/var/lib/pitrps-lab-tests'
@@ -207,7 +207,7 @@ $tasks = @{
     Lab     = { Invoke-Build; Invoke-Lab $args }
     Demo    = { Invoke-Build; $options = ConvertTo-Option $args; & "$root/scripts/demo/Demo.ps1" @options }
     Bench   = { Invoke-Build; Invoke-Bench $args[0] }
-    Analyze = { Invoke-PwshLayer analyze "$root/scripts/analyze/Invoke-Analysis.ps1"; $tally.Lines; exit [int]($tally.Failed -gt 0) }
+    Analyze = { $null = [IO.Directory]::CreateDirectory("$out/test"); Invoke-PwshLayer analyze "$root/scripts/analyze/Invoke-Analysis.ps1"; $tally.Lines; exit [int]($tally.Failed -gt 0) }
     Package = { Invoke-Package }
     Clean   = { Invoke-Clean }
 }
