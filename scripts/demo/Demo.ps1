@@ -32,7 +32,7 @@ $delay = [TimeSpan]::FromDays(3)
 $archive = '/var/mnt/archive_wal_dir'
 $mountPoint = '/mnt/archive_wal_dir'
 
-function New-Story([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost) {
+function New-Story([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost, [long] $Rows, [bool] $Idle) {
     $login = @{ UserName = $PrimaryHost.user; KeyFile = $PrimaryHost.keyFile; KnownHostsFile = $PrimaryHost.knownHosts }
 
     Show-Chapter 'Two bare hosts become a primary that archives and a standby that streams'
@@ -75,18 +75,21 @@ function New-Story([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost)
     $standby = Step 'Stop the clock (Suspend-WalReplay)' { $standby | Suspend-WalReplay }
 
     $times = @{}
+    $story = @{}
     $clock = [Diagnostics.Stopwatch]::StartNew()
     $standby | Find-PgIncident -Table pitr2 |
-        ForEach-Object { $times.find = Split-Time $clock; $incident = $_; Show-Done "Found (Find-PgIncident): $_" $times.find; Show-Timeline $_ $delay; $_ } |
+        ForEach-Object { $times.find = Split-Time $clock; Show-Done "Found (Find-PgIncident): $_" $times.find; Show-Timeline $_ $delay; $_ } |
         Invoke-PitrRecovery |
-        ForEach-Object { $times.recover = Split-Time $clock; $recovery = $_; Show-Done "Recovered to $($_.Target) on a throw-away layer (Invoke-PitrRecovery): $($_.WalBytes) bytes of WAL from $($_.WalSource)" $times.recover; $_ } |
+        ForEach-Object { $times.recover = Split-Time $clock; Show-Done "Recovered to $($_.Target) on a throw-away layer (Invoke-PitrRecovery): $($_.WalBytes) bytes of WAL from $($_.WalSource)" $times.recover; $_ } |
         Restore-PgTable -To $primary |
         ForEach-Object { $times.restore = Split-Time $clock; Show-Done "$($_.Table) is back on $($_.To): $(Number $_.RowsRestored) rows, checksum $($_.ChecksumRestored) on both sides (Restore-PgTable)" $times.restore; $_ } |
         Complete-PitrRecovery |
-        ForEach-Object { $times.complete = Split-Time $clock; $standby = $_; Show-Done 'The scratch server is gone, the delayed standby goes on (Complete-PitrRecovery)' $times.complete }
-    if (-not $incident -or -not $recovery -or -not $times.complete) {
+        ForEach-Object { $times.complete = Split-Time $clock; $story.Standby = $_; Show-Done 'The scratch server is gone, the delayed standby goes on (Complete-PitrRecovery)' $times.complete }
+    if (-not $story.Standby) {
         throw 'The story stopped half way; what is above says where.'
     }
+
+    $standby = $story.Standby
 
     Show-Chapter 'The proof, read from the servers'
     $after = Get-Counts $PrimaryHost 'pitr1', 'pitr2', 'pitr3'
@@ -106,15 +109,20 @@ function New-Story([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost)
     )
     $word = if ($wrong) { 'wrong: ' + ($wrong -join ', ') } else { 'ok' }
     $how = if ($delayed) { 'delayed' } else { "$($status.Replay)".ToLowerInvariant() }
-    $line = '{{"story":"{0}","family":"{1}","version":{2},"rows":{{"pitr1":{3},"pitr2":{4},"pitr3":{5}}},"lostRows":{6},"standby":"{7}","timeline":{8},"standbyFilesChanged":{9},"findSeconds":{10},"recoverSeconds":{11},"restoreSeconds":{12},"completeSeconds":{13}}}' -f
-        $word, $standby.Host.Family, $standby.Version, $after.pitr1, $after.pitr2, $after.pitr3, $lost, $how, $timeline, $changed,
-        (Seconds $times.find), (Seconds $times.recover), (Seconds $times.restore), (Seconds $times.complete)
+    $figures = @(
+        $word, $standby.Host.Family, $standby.Version, $after.pitr1, $after.pitr2, $after.pitr3, $lost, $how, $timeline, $changed
+        Seconds $times.find
+        Seconds $times.recover
+        Seconds $times.restore
+        Seconds $times.complete
+    )
+    $line = '{{"story":"{0}","family":"{1}","version":{2},"rows":{{"pitr1":{3},"pitr2":{4},"pitr3":{5}}},"lostRows":{6},"standby":"{7}","timeline":{8},"standbyFilesChanged":{9},"findSeconds":{10},"recoverSeconds":{11},"restoreSeconds":{12},"completeSeconds":{13}}}' -f $figures
     @{ Line = $line; Ok = -not $wrong }
 }
 
 $lab = New-DemoLab $LabJson
 try {
-    $story = New-Story $lab.Hosts[0] $lab.Hosts[1]
+    $story = New-Story $lab.Hosts[0] $lab.Hosts[1] $Rows $Idle
     if ($Keep -or -not $lab.Mine) {
         Show-HowToConnect $lab
     }
