@@ -167,7 +167,7 @@ function Invoke-Lab([string[]] $Arguments) {
 }
 
 # Each file of tests/bench measures one thing against another and returns @{ Ours; Theirs; Unit }: less is better.
-function Invoke-Bench([string] $Name) {
+function Invoke-Bench([string] $Name, [hashtable] $Options) {
     $files = [IO.Directory]::GetFiles("$root/tests/bench", '*.ps1')
     [Array]::Sort($files)
     $chosen = @($files | Where-Object { -not $Name -or [IO.Path]::GetFileNameWithoutExtension($_).StartsWith($Name) })
@@ -177,7 +177,7 @@ function Invoke-Bench([string] $Name) {
 
     $culture = [Globalization.CultureInfo]::InvariantCulture
     foreach ($file in $chosen) {
-        $measured = & $file $module
+        $measured = & $file $module @Options
         [string]::Format($culture, 'bench {0} ours={1:0.##} theirs={2:0.##} unit={3} ratio={4:0.00}',
             [IO.Path]::GetFileNameWithoutExtension($file), $measured.Ours, $measured.Theirs, $measured.Unit, ($measured.Ours / $measured.Theirs))
     }
@@ -206,7 +206,7 @@ $tasks = @{
     Test    = { Invoke-Test (ConvertTo-Option $args) }
     Lab     = { Invoke-Build; Invoke-Lab $args }
     Demo    = { Invoke-Build; $options = ConvertTo-Option $args; & "$root/scripts/demo/Demo.ps1" @options }
-    Bench   = { Invoke-Build; Invoke-Bench $args[0] }
+    Bench   = { Invoke-Build; $name, $words = $args; Invoke-Bench $name (ConvertTo-Option $words) }
     Analyze = { $null = [IO.Directory]::CreateDirectory("$out/test"); Invoke-PwshLayer analyze "$root/scripts/analyze/Invoke-Analysis.ps1"; $tally.Lines; exit [int]($tally.Failed -gt 0) }
     Package = { Invoke-Package }
     Clean   = { Invoke-Clean }

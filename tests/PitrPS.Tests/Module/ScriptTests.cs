@@ -32,8 +32,11 @@ public sealed class ScriptTests
         known.UnionWith(Programs);
         known.UnionWith(ManifestTests.Words("CmdletsToExport"));
 
-        // Functions of the file itself and of those beside it, which it dot-sources.
-        foreach (var beside in Directory.EnumerateFiles(Path.GetDirectoryName(path)!, "*.ps*1"))
+        // Functions of the file itself, of those beside it, which dot-source one another, and of those that it dot-sources from elsewhere.
+        var folder = Path.GetDirectoryName(path)!;
+        var elsewhere = Parse(path).FindAll(a => a is CommandAst { InvocationOperator: TokenKind.Dot }, true).Cast<CommandAst>()
+            .Select(c => c.CommandElements[0]).OfType<ExpandableStringExpressionAst>().Select(e => e.Value.Replace("$PSScriptRoot", folder, StringComparison.Ordinal));
+        foreach (var beside in Directory.EnumerateFiles(folder, "*.ps*1").Concat(elsewhere))
         {
             known.UnionWith(Parse(beside).FindAll(a => a is FunctionDefinitionAst, true).Cast<FunctionDefinitionAst>().Select(f => f.Name));
         }
