@@ -45,26 +45,37 @@ internal sealed class DropFinder(IWalReader reader, IStandbyCatalogs catalogs, W
                 continue;
             }
 
-            var journal = new ClassJournal(reader, server.Version, server.WalSegmentSize);
-            var dropped = new DroppedIn(group.Key, database, catalogs, transactions, journal, from, server.Version);
-            if (StatisticsTell)
+            try
             {
-                await new DropsByStatistics(dropped, transactions).FindAsync([.. group], cancel).ConfigureAwait(false);
+                found.AddRange(await FindAsync(group.Key, database, [.. group], cancel).ConfigureAwait(false));
             }
-            else
+            catch (PitrException e) when (database is not null && e.Id is "PitrPS.SqlFailed" or "PitrPS.ServerUnavailable" or "PitrPS.CatalogUnreadable")
             {
-                if (transactions.FirstLock(group.Key, DroppedIn.PgClass) is { } rewritten)
-                {
-                    feedback.Warning($"pg_class of database {dropped.Name} was locked at {rewritten.At}, by VACUUM FULL most likely: on PostgreSQL {server.Version} a DROP TABLE after it cannot be told from other changes of the table.");
-                }
-
-                await new DropsByRows(dropped, transactions).FindAsync([.. group], cancel).ConfigureAwait(false);
+                // One database that cannot be asked, because it is being dropped for example, does not hide the others.
+                feedback.Warning($"Database {database!.Name} on {server.Id} cannot be asked for its tables' names, so what was dropped in it is not shown: {e.Message}");
             }
-
-            found.AddRange(dropped.Found);
         }
 
         return [.. found.OrderBy(f => f.Commit.At)];
+    }
+
+    private async Task<IEnumerable<DroppedTables>> FindAsync(uint oid, CatalogDatabase? database, IReadOnlyList<WalCommit> commits, CancellationToken cancel)
+    {
+        var journal = new ClassJournal(reader, server.Version, server.WalSegmentSize);
+        var dropped = new DroppedIn(oid, database, catalogs, transactions, journal, from, server.Version);
+        if (StatisticsTell)
+        {
+            await new DropsByStatistics(dropped, transactions).FindAsync(commits, cancel).ConfigureAwait(false);
+            return dropped.Found;
+        }
+
+        if (transactions.FirstLock(oid, DroppedIn.PgClass) is { } rewritten)
+        {
+            feedback.Warning($"pg_class of database {dropped.Name} was locked at {rewritten.At}, by VACUUM FULL most likely: on PostgreSQL {server.Version} a DROP TABLE after it cannot be told from other changes of the table.");
+        }
+
+        await new DropsByRows(dropped, transactions).FindAsync(commits, cancel).ConfigureAwait(false);
+        return dropped.Found;
     }
 
     // Without statistics a dropped partitioned table shows only in the lock.

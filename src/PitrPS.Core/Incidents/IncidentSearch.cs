@@ -30,17 +30,10 @@ internal sealed record IncidentQuery
 internal static class IncidentSearch
 {
     /// <summary>The incidents, oldest first.</summary>
-    /// <exception cref="PitrException"><c>PitrPS.NotAStandby</c>; <c>PitrPS.ServerNotRunning</c>, because the names are in the standby's catalogs; <c>PitrPS.WalUnreadable</c>.</exception>
+    /// <exception cref="PitrException"><c>PitrPS.NotAStandby</c>, <c>PitrPS.WalUnreadable</c>; of a stopped standby <c>PitrPS.CatalogUnreadable</c>.</exception>
     public static async Task<IReadOnlyList<PgIncident>> FindAsync(PgServer server, IncidentQuery query, IFeedback feedback, CancellationToken cancel)
     {
         var position = await StandbyPosition.ReadAsync(server, feedback, cancel).ConfigureAwait(false);
-        if (!position.IsRunning)
-        {
-            throw new PitrException("PitrPS.ServerNotRunning", ErrorKind.InvalidOperation,
-                $"{server.Id} is stopped: the names of what was dropped are in its catalogs, which cannot be asked now.",
-                $"Start it ({server.ServiceUnit ?? "pg_ctl"}); what its delay or a freeze held back stays held back. While a recovery runs on it, end that first: Get-PitrRecovery.", server);
-        }
-
         // The standby's clock against ours, so that what is left is right at the end of a long search too.
         var clock = position.Time - DateTimeOffset.UtcNow;
         var range = await WalRange.ReadAsync(server, position, feedback, cancel).ConfigureAwait(false);
@@ -51,12 +44,14 @@ internal static class IncidentSearch
 
         var candidates = DropFinder.Candidates(transactions, server.Version).Where(query.Wants).ToList();
         var pending = candidates.Where(c => c.At >= position.Replayed).ToList();
-        var finder = new DropFinder(scan, new StandbyCatalogs(server, feedback), transactions, range.From, server, feedback);
+        IStandbyCatalogs catalogs = position.IsRunning ? new StandbyCatalogs(server, feedback) : new StoppedCatalogs(server);
+        var finder = new DropFinder(scan, catalogs, transactions, range.From, server, feedback);
         var drops = query.WantsKind(IncidentKind.DropTable) ? await finder.FindAsync(pending, query.WantsDatabase, cancel).ConfigureAwait(false) : [];
 
         var found = drops.Where(d => d.Tables.Any(query.Wants)).Select(d => Incident(server, range, d, DateTimeOffset.UtcNow + clock)).ToList();
         var others = drops.Where(d => !d.Tables.Any(query.Wants)).ToList();
         WarnOfUnknown(others, feedback);
+        WarnOfStart(range, found, DateTimeOffset.UtcNow + clock, feedback);
         if (found.Count == 0)
         {
             WarnOfNewest(server, position, end, feedback);
@@ -107,6 +102,17 @@ internal static class IncidentSearch
         if (position.StreamingTimeline is null)
         {
             feedback.Warning($"{server.Id} does not stream now, so the newest WAL that it has ends at {end.Reached}; what was committed since then is not here yet. Run Find-PgIncident again when the primary has archived its next segment (after archive_timeout, or at once with pg_switch_wal() on the primary).");
+        }
+    }
+
+    // A stopped standby's delay runs on: whoever starts it then loses at once what he came for.
+    internal static void WarnOfStart(WalRange range, IReadOnlyList<PgIncident> found, DateTimeOffset now, IFeedback feedback)
+    {
+        var delay = TimeSpan.FromMilliseconds(range.Position.DelayMilliseconds);
+        if (!range.Position.IsRunning && found.FirstOrDefault(i => i.CommittedAt + delay <= now) is { } first)
+        {
+            feedback.Warning(string.Create(CultureInfo.InvariantCulture,
+                $"{range.Server.Id} is stopped, and its delay for transaction {first.TransactionId} ran out at {first.CommittedAt + delay:yyyy-MM-dd HH:mm:ss} UTC: do not start it, it would apply that at once. Invoke-PitrRecovery works on the stopped standby."));
         }
     }
 

@@ -225,10 +225,13 @@ internal sealed partial class WalRange
         return wanted == position.Timeline ? own : HistoryOf(wanted) ?? own;
     }
 
-    private static bool IsEnough(WalListing pgWal, StandbyPosition position, Lsn? known, long size) =>
-        known is { } end && position.StreamingTimeline is { } timeline
-        && (timeline == position.Timeline || pgWal.Histories.ContainsKey(timeline))
-        && WalSegment.Range(position.Redo, end, timeline, size).All(s => pgWal.Segments.Any(have => have.Number == s.Number));
+    private static bool IsEnough(WalListing pgWal, StandbyPosition position, Lsn? known, long size)
+    {
+        var have = pgWal.Segments.Select(s => s.Number).ToHashSet();
+        return known is { } end && position.StreamingTimeline is { } timeline
+            && (timeline == position.Timeline || pgWal.Histories.ContainsKey(timeline))
+            && WalSegment.Range(position.Redo, end, timeline, size).All(s => have.Contains(s.Number));
+    }
 
     private static async Task<WalListing> ListAsync(PgServer server, string directory, bool isPgWal, TimeSpan limit, CancellationToken cancel)
     {

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using System.Text.RegularExpressions;
+using PitrPS.Archive;
 using PitrPS.Hosts;
 using PitrPS.Servers;
 
@@ -244,6 +245,12 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback) : IWal
             return new WalScanEnd(Lsn.Parse(broken.Groups[1].Value), complaint);
         }
 
+        // It was there when the range was looked at: recycled since, or sshfs still lists what is gone.
+        if (LostFile().Match(complaint) is { Success: true } lost && WalSegment.TryParse(lost.Groups[1].Value, range.Server.WalSegmentSize, out var segment))
+        {
+            return new WalScanEnd(segment.Start > from ? segment.Start : from, complaint);
+        }
+
         // Nothing readable from the start position on.
         if (complaint.Contains("could not find a valid record after", StringComparison.Ordinal))
         {
@@ -257,6 +264,9 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback) : IWal
 
     [GeneratedRegex("error in WAL record at ([0-9A-F]+/[0-9A-F]+):")]
     private static partial Regex BrokenRecord();
+
+    [GeneratedRegex("could not find file \"([0-9A-F]{24})\"")]
+    private static partial Regex LostFile();
 
     [GeneratedRegex(", lsn: ([0-9A-F]+/[0-9A-F]+), ")]
     private static partial Regex RecordLsn();

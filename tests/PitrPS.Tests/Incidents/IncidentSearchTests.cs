@@ -39,6 +39,21 @@ public sealed class IncidentSearchTests
         Assert.Equal(Committed, incident.CommittedAt);
     }
 
+    [Theory]
+    [InlineData(false, 2, true)]
+    [InlineData(false, 0, false)]
+    [InlineData(true, 2, false)]
+    public void Warns_of_starting_a_standby_whose_delay_ran_out_while_it_was_stopped(bool running, int hoursLater, bool warns)
+    {
+        var position = WalRangeTests.Position(WalRangeTests.At(2), WalRangeTests.At(4), 1) with { DelayMilliseconds = 3_600_000, IsRunning = running };
+        var range = WalRange.Of(TestServer.Of(15), position, WalRangeTests.Listing(1, 2, 3), WalListing.Empty);
+        var feedback = new NoFeedback();
+
+        IncidentSearch.WarnOfStart(range, [Incident(TimeSpan.FromHours(1), now: Committed)], Committed.AddHours(hoursLater), feedback);
+
+        Assert.Equal(warns, feedback.Warnings.Any(w => w.Contains("do not start it", StringComparison.Ordinal)));
+    }
+
     [Fact]
     public void Takes_a_query_for_everything_where_nothing_is_asked_for()
     {

@@ -85,6 +85,15 @@ public sealed class WalScanTests : InFolder
     }
 
     [ShellFact]
+    public async Task Says_so_where_a_segment_is_gone_since_it_was_listed()
+    {
+        WriteSegments("data/pg_wal", (1, 1), (1, 2), (1, 3));
+        PgWaldump("""echo 'pg_waldump: error: could not find file "000000010000000000000002": No such file or directory' >&2; exit 1""");
+
+        Assert.Equal(At(2), (await ReadAsync(await RangeAsync(At(1), received: At(3) + 100))).End.Reached);
+    }
+
+    [ShellFact]
     public async Task Tells_the_end_of_the_WAL_from_a_break_in_its_middle()
     {
         WriteSegments("data/pg_wal", (1, 1), (1, 2), (1, 3));
