@@ -216,7 +216,9 @@ internal sealed class ArchivePlan
             var segment = (await QueryAsync(run, "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_switch_wal())").ConfigureAwait(false))[0].Text(0);
             var archiver = await ArchiverAsync(run).ConfigureAwait(false);
             var since = DateTimeOffset.UtcNow;
-            while (!await HasArrivedAsync(run, segment).ConfigureAwait(false))
+
+            // The file is there before its command has ended and the archiver says so; names of one timeline ascend.
+            while (archiver.IsFailing || string.CompareOrdinal(archiver.Last, segment) < 0 || !await HasArrivedAsync(run, segment).ConfigureAwait(false))
             {
                 var now = await ArchiverAsync(run).ConfigureAwait(false);
                 if (now.Archived != archiver.Archived)
