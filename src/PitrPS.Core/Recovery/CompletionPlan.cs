@@ -41,7 +41,8 @@ internal static class CompletionPlan
 
         standby = await ServerDiscovery.RefreshAsync(standby, feedback, cancel).ConfigureAwait(false);
         var state = await ServerState.ReadAsync(standby.Host, standby.Name, cancel).ConfigureAwait(false);
-        return Of(standby, Steps(standby, ScratchServer.Of(standby, record.Layer), state, record), feedback);
+        // Tables that would be brought back (-WhatIf) let the plan be shown, and never be carried out.
+        return Of(standby with { IsPlanned = options.Restored.Any(r => r.IsPlanned) }, Steps(standby, ScratchServer.Of(standby, record.Layer), state, record), feedback);
     }
 
     private static Planned<PgServer> Of(PgServer standby, IReadOnlyList<Step> steps, IFeedback feedback) => new(
@@ -59,6 +60,7 @@ internal static class CompletionPlan
 
     private static IReadOnlyList<Step> Steps(PgServer standby, ScratchServer scratch, ServerState state, RecoveryRecord? record) =>
     [
+        UnfinishedRestore.Step(standby),
         new Step("standby", "Start the standby again; systemd ends the scratch server first", standby.Host)
         {
             IsDone = async run => (await ServerControl.ProbeAsync(standby, run.Cancel).ConfigureAwait(false)) is { IsRunning: true, Readiness: Readiness.Accepting },

@@ -101,7 +101,7 @@ internal sealed record RecoveryRecord
     {
         if (await ReadAsync(standby, cancel).ConfigureAwait(false) is { } record)
         {
-            var mark = new RecordedTable(table.Table.Database, table.Table.Schema, table.Table.Name, table.Table.Oid, table.Rows, table.Checksum, table.To.Id, DateTimeOffset.UtcNow);
+            var mark = new RecordedTable(table.Table.Database, table.Table.Schema, table.Table.Name, table.Table.Oid, table.Rows, table.Checksum, table.To.Id, DateTimeOffset.UtcNow, table.Notes);
             await (record with { Restored = [.. record.Restored.Where(r => !r.Is(table.Table)), mark] }).WriteAsync(standby, cancel).ConfigureAwait(false);
         }
     }
@@ -160,10 +160,17 @@ internal sealed record RecordedIncident(IncidentKind Kind, IReadOnlyList<Inciden
 /// <param name="Rows">On both sides.</param>
 /// <param name="Checksum">The same on both sides.</param>
 /// <param name="To">The primary.</param>
-internal sealed record ProvenTable(IncidentTable Table, long Rows, string Checksum, PgServer To);
+internal sealed record ProvenTable(IncidentTable Table, long Rows, string Checksum, PgServer To)
+{
+    /// <summary>What came back with it, and what could not.</summary>
+    public IReadOnlyList<string> Notes { get; init; } = [];
+
+    /// <summary>It would be brought back (-WhatIf); nothing is recorded of it.</summary>
+    public bool IsPlanned { get; init; }
+}
 
 /// <summary>The same as it is written down.</summary>
-internal sealed record RecordedTable(string Database, string Schema, string Name, uint Oid, long Rows, string Checksum, string To, DateTimeOffset At)
+internal sealed record RecordedTable(string Database, string Schema, string Name, uint Oid, long Rows, string Checksum, string To, DateTimeOffset At, IReadOnlyList<string>? Notes = null)
 {
     public bool Is(IncidentTable table) => Database == table.Database && Oid == table.Oid;
 }

@@ -52,9 +52,7 @@ internal sealed record RescueSource
         var objects = await LostObjects.ReadAsync(scratch, asked.Select(t => t.Oid), cancel).ConfigureAwait(false);
         var own = objects.Where(o => o.Role == LostRole.Own).ToList();
         var oids = own.Where(o => o.IsTable).Select(o => o.Oid).ToList();
-        var (reading, making, naming) = (TablesAsync(scratch, asked, oids, cancel), MadeAsync(scratch, version, objects, oids, cancel), RolesAsync(scratch, objects, cancel));
-        await Task.WhenAll(reading, making, naming).ConfigureAwait(false);
-        var tables = await reading.ConfigureAwait(false);
+        var tables = await TablesAsync(scratch, asked, oids, cancel).ConfigureAwait(false);
         var carried = tables.Where(t => t.Carried is not null).Select((t, i) => t.Carried! with { Number = i + 1 }).ToList();
         return new RescueSource
         {
@@ -63,8 +61,8 @@ internal sealed record RescueSource
             Carried = carried,
             Leaves = Sums(tables),
             Objects = objects,
-            Made = await making.ConfigureAwait(false),
-            Roles = await naming.ConfigureAwait(false),
+            Made = await MadeAsync(scratch, version, objects, oids, cancel).ConfigureAwait(false),
+            Roles = await RolesAsync(scratch, objects, cancel).ConfigureAwait(false),
             Tablespaces = [.. tables.SelectMany(t => t.Tablespaces).Distinct().Order(StringComparer.Ordinal)],
             TotalBytes = tables.Sum(t => t.TotalBytes),
         };

@@ -24,7 +24,7 @@ internal sealed record RestoreOptions(PitrRecovery Recovery, PgServer To, IReadO
 /// </summary>
 internal static class RestorePlan
 {
-    private const string Operation = "Restore-PgTable";
+    private const string Operation = UnfinishedRestore.Operation;
     private const string OutcomeNote = "outcome";
 
     public static async Task<Planned<IReadOnlyList<RestoredTable>>> BuildAsync(RestoreOptions options, IFeedback feedback, CancellationToken cancel)
@@ -36,7 +36,7 @@ internal static class RestorePlan
         }
 
         var journal = await Journal.FindAsync(recovery.Standby.Host, Operation, recovery.Standby.Id, cancel).ConfigureAwait(false);
-        var earlier = journal?.Notes.GetValueOrDefault(RestoreTask.NoteKey) is { } text ? RestoreTask.Parse(text) : null;
+        var earlier = journal?.Notes.GetValueOrDefault(UnfinishedRestore.NoteKey) is { } text ? RestoreTask.Parse(text) : null;
         if (earlier is not null && await IsToBeFinishedAsync(earlier, journal!, recovery.Standby, to, feedback, cancel).ConfigureAwait(false))
         {
             return await FinishAsync(earlier, options, journal!, feedback, cancel).ConfigureAwait(false);
@@ -50,11 +50,10 @@ internal static class RestorePlan
         }
 
         var database = RestoreSurvey.Database(recovery, options.Database);
+        await RestoreSurvey.RequirePrimaryAsync(recovery, to, database, feedback, cancel).ConfigureAwait(false);
         await using var from = await ServerSql.OpenAsync(scratch, database, feedback, cancel).ConfigureAwait(false);
         await using var into = await ServerSql.OpenAsync(to, database, feedback, cancel).ConfigureAwait(false);
-        var naming = RestoreSurvey.TablesAsync(from, recovery, options.Tables, cancel);
-        await Task.WhenAll(RestoreSurvey.RequirePrimaryAsync(recovery, to, database, feedback, cancel), naming).ConfigureAwait(false);
-        var asked = await naming.ConfigureAwait(false);
+        var asked = await RestoreSurvey.TablesAsync(from, recovery, options.Tables, cancel).ConfigureAwait(false);
         var back = await AlreadyBackAsync(asked, recovery, to, into, cancel).ConfigureAwait(false);
         var wanted = asked.Where(t => !back.Any(b => b.Table.Oid == t.Oid)).ToList();
         if (wanted.Count == 0)
@@ -76,7 +75,7 @@ internal static class RestorePlan
         var account = await hosting.ConfigureAwait(false);
         var entries = await dumping.ConfigureAwait(false);
         var id = RandomNumberGenerator.GetHexString(12, lowercase: true);
-        var script = RestoreScript.Compose(source, chosen, entries, present, missingTablespaces, $"/var/lib/pitrps-restore-{id}/outcome");
+        var script = RestoreScript.Compose(source, chosen, entries, present, missingTablespaces, UnfinishedRestore.PrimaryFolder(id) + "/outcome");
         var task = new RestoreTask
         {
             Id = id,
@@ -231,7 +230,10 @@ internal static class RestorePlan
 
     private static PitrException Failed(RestoreTask task, PgServer to, UnitState state, string output)
     {
-        var said = string.Join(" ", output.Split('\n').Where(l => l.Trim().Length > 0 && !l.StartsWith("pitrps ", StringComparison.Ordinal)).TakeLast(6));
+        var lines = output.Split('\n').Where(l => l.Trim().Length > 0 && !l.StartsWith("pitrps ", StringComparison.Ordinal)).ToList();
+        // PostgreSQL's own words come first; what follows from them, and the definition they are about, is long.
+        var first = lines.FindIndex(l => l.Contains("ERROR:", StringComparison.Ordinal) || l.Contains("FATAL:", StringComparison.Ordinal));
+        var said = string.Join(" ", first < 0 ? lines.TakeLast(6) : lines.Skip(first).Take(4));
         const string untouched = "The transaction was rolled back: nothing was changed on the primary.";
         return said switch
         {
@@ -328,7 +330,7 @@ internal static class RestorePlan
             RowsRestored = m.Rows,
             ChecksumRecovered = m.Checksum,
             ChecksumRestored = m.Checksum,
-            Notes = [$"it has been back since {m.At:u}"],
+            Notes = [.. m.Notes ?? [], $"it has been back since {m.At:u}"],
         })];
     }
 

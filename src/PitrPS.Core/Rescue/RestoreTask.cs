@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
 using PitrPS.Incidents;
-using PitrPS.Planning;
 using PitrPS.Recovery;
 using PitrPS.Servers;
 
@@ -13,9 +12,6 @@ namespace PitrPS.Rescue;
 internal sealed record RestoreTask
 {
     private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
-
-    /// <summary>Where a journal keeps it.</summary>
-    public const string NoteKey = "task";
 
     /// <summary>Names its folders, its unit, its key and its session on the primary.</summary>
     public required string Id { get; init; }
@@ -35,13 +31,11 @@ internal sealed record RestoreTask
 
     public required DateTimeOffset Began { get; init; }
 
-    public string Name => "pitrps-restore-" + Id;
+    public string Name => UnfinishedRestore.NameOf(Id);
 
-    /// <summary>On the primary: what the forced command reads. On the disk, because what was counted must outlive a power cut.</summary>
-    public string PrimaryFolder => "/var/lib/" + Name;
+    public string PrimaryFolder => UnfinishedRestore.PrimaryFolder(Id);
 
-    /// <summary>On the standby: the private key is in memory only.</summary>
-    public string StandbyFolder => $"{HostPaths.Run}/{Name}";
+    public string StandbyFolder => UnfinishedRestore.StandbyFolder(Id);
 
     public string OutcomeFile => PrimaryFolder + "/outcome";
 

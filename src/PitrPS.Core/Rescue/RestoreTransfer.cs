@@ -4,6 +4,7 @@ using System.Text;
 using PitrPS.Archive;
 using PitrPS.Hosts;
 using PitrPS.Planning;
+using PitrPS.Recovery;
 using PitrPS.Servers;
 
 namespace PitrPS.Rescue;
@@ -38,7 +39,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
         ("finish", script.Finish),
         ("end", script.End),
     ],
-        run => run.RememberAsync(RestoreTask.NoteKey, task.Render()),
+        run => run.RememberAsync(UnfinishedRestore.NoteKey, task.Render()),
         RemoteCommand.Shell("""install -m 0600 -o "$1" -g "$2" /dev/null "$3" """, primary.OsUser, account.Group, task.OutcomeFile).AsRoot(),
         ["the transaction on the primary:", .. script.Preview.Select(l => "| " + l)]) with
     {
@@ -97,7 +98,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
             return false;
         }
 
-        var rows = await ServerSql.QueryAsync(primary, task.Database, string.Create(CultureInfo.InvariantCulture, $"SELECT pg_catalog.pg_xact_status('{xid}'::xid8)"), feedback, cancel).ConfigureAwait(false);
+        var rows = await ServerSql.ByPsqlAsync(primary, string.Create(CultureInfo.InvariantCulture, $"SELECT pg_catalog.pg_xact_status('{xid}'::xid8)"), feedback, cancel).ConfigureAwait(false);
         return rows[0][0] switch { "committed" => true, "in progress" => null, _ => false };
     }
 
@@ -105,7 +106,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
     public async Task EndSessionAsync(IFeedback feedback, CancellationToken cancel)
     {
         var until = DateTimeOffset.UtcNow + TimeSpan.FromSeconds(60);
-        while ((await ServerSql.QueryAsync(primary, task.Database,
+        while ((await ServerSql.ByPsqlAsync(primary,
             $"SELECT count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity WHERE application_name = {Sql.Literal(task.ApplicationName)}", feedback, cancel).ConfigureAwait(false))[0].Number(0) > 0)
         {
             if (DateTimeOffset.UtcNow > until)

@@ -40,6 +40,6 @@ public sealed record RestoredTable
     /// <summary>True when it exists only as a plan (-WhatIf).</summary>
     public bool IsPlanned { get; init; }
 
-    /// <summary>For the record of the recovery; null while it is not proven.</summary>
-    internal ProvenTable? Proof => IsProven ? new ProvenTable(Table, RowsRestored, ChecksumRestored, To) : null;
+    /// <summary>For the record of the recovery, and for the plan of its completion; null while it is not proven.</summary>
+    internal ProvenTable? Proof => IsProven || IsPlanned ? new ProvenTable(Table, RowsRestored, ChecksumRestored, To) { Notes = Notes, IsPlanned = IsPlanned } : null;
 }
