@@ -55,6 +55,8 @@ function Invoke-Build {
         [IO.File]::Copy($file, $target, $true)
     }
 
+    [IO.File]::Copy("$root/LICENSE", "$module/LICENSE", $true)
+
     # In a process of its own, which imports the module and so holds its files open.
     Invoke-Program $shell @('-NoProfile', '-File', "$root/scripts/help/New-ModuleHelp.ps1", $module)
     "Built $module"
