@@ -61,7 +61,7 @@ public abstract class StoryTests(StandbyHosts hosts)
         Assert.Equal("", Standby("diff /run/test-stopped /run/test-starting || true"));
         Assert.Equal("", Standby("ls -d /var/lib/postgresql/15/*scratch* /run/pitrps-scratch* /var/lib/pitrps/recoveries/* 2>/dev/null || true"));
         Assert.Equal("", Standby("systemctl list-units --all --plain --no-legend 'pitrps-scratch*' 'pitrps-restore*'"));
-        Assert.Equal("", Standby("grep pitrps /proc/mounts | grep -v archive_wal_dir || true"));
+        Assert.Equal("", Standby("grep -E 'pitrps-(scratch|restore)' /proc/mounts || true"));
         Assert.Empty(hosts.Get("$standbyHost, $primaryHost | Get-PitrOperation"));
     }
 
