@@ -14,8 +14,6 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
     private const string Npgsql = nameof(NpgsqlSession);
     private const string Psql = nameof(PsqlSession);
 
-    private static readonly IFeedback Quiet = new SilentFeedback();
-
     [LabTheory]
     [InlineData("SELECT 1, NULL, ''")]
     [InlineData("SELECT E'a\\nb\\r\\n\\tc', 'it''s \"quoted\"', E'back\\\\slash', ' both ends ', E'\\x1f\\x1e\\x01'")]
@@ -69,7 +67,7 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
     [LabFact]
     public async Task What_a_call_sets_is_gone_in_the_next()
     {
-        await using var session = await ServerSql.OpenAsync(Server("$primary"), "postgres", Quiet, CancellationToken.None);
+        await using var session = await ServerSql.OpenAsync(Server("$primary"), "postgres", Quiet.Feedback, CancellationToken.None);
         await session.QueryAsync("SET lock_timeout = '1s'; CREATE TEMP TABLE mine (i int)", CancellationToken.None);
         Assert.Equal([["10s", null]], Rows(await session.QueryAsync("SELECT current_setting('lock_timeout'), to_regclass('pg_temp.mine')", CancellationToken.None)));
     }
@@ -127,7 +125,7 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
 
     private (string Way, List<List<string?>> Rows) Query(string sql, PowerShellEngine? engine = null, string server = "$primary")
     {
-        var session = Wait(ServerSql.OpenAsync(Server(server, engine), "postgres", Quiet, CancellationToken.None));
+        var session = Wait(ServerSql.OpenAsync(Server(server, engine), "postgres", Quiet.Feedback, CancellationToken.None));
         try
         {
             return (session.GetType().Name, Rows(Wait(session.QueryAsync(sql, CancellationToken.None))));
@@ -138,7 +136,7 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
         }
     }
 
-    private List<List<string?>> ByPsql(string sql) => Rows(Wait(ServerSql.ByPsqlAsync(Server("$primary"), sql, Quiet, CancellationToken.None)));
+    private List<List<string?>> ByPsql(string sql) => Rows(Wait(ServerSql.ByPsqlAsync(Server("$primary"), sql, Quiet.Feedback, CancellationToken.None)));
 
     private PgServer Server(string variable, PowerShellEngine? engine = null) => (PgServer)(engine ?? hosts.Engine).Get(variable)[0].BaseObject;
 
@@ -147,19 +145,4 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
     private static List<List<string?>> Rows(IReadOnlyList<SqlRow> rows) => [.. rows.Select(row => row.Values.ToList())];
 
     private static System.Security.SecureString Secure(string text) => new System.Net.NetworkCredential("", text).SecurePassword;
-
-    private sealed class SilentFeedback : IFeedback
-    {
-        public void Verbose(string text)
-        {
-        }
-
-        public void Warning(string text)
-        {
-        }
-
-        public void Progress(ProgressNote note)
-        {
-        }
-    }
 }
