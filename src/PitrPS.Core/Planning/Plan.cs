@@ -37,6 +37,12 @@ internal sealed class Plan
     /// <summary>Operations on the same subject that this one takes back: a journal that one of them left unfinished is closed when this plan is done.</summary>
     public IReadOnlyList<string> TakesBack { get; init; } = [];
 
+    /// <summary>
+    /// What Ctrl+C does beside leaving the journal at its step, for an operation whose work goes on on the host or that has taken something away meanwhile.
+    /// Not called where no step has been begun. The prompt does not wait for it longer than for anything else.
+    /// </summary>
+    public Func<CancellationToken, Task>? WhenStopped { get; init; }
+
     /// <summary>When a step fails, undo the steps done before it, newest first, and close the journal.</summary>
     public bool UndoOnFailure { get; init; }
 

@@ -176,7 +176,9 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
             if (cancel.IsCancellationRequested)
             {
                 journal.State = OperationState.Stopped;
+                var stopping = WhenStoppedAsync(plan, journal);
                 await SaveIfBegunAsync(journal, limit.Token).ConfigureAwait(false);
+                await stopping.ConfigureAwait(false);
                 return;
             }
 
@@ -198,7 +200,18 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
     }
 
     private static Task SaveIfBegunAsync(Journal journal, CancellationToken cancel) =>
-        journal.Steps.Any(s => s.State != StepState.Pending) ? journal.SaveAsync(cancel) : Task.CompletedTask;
+        IsBegun(journal) ? journal.SaveAsync(cancel) : Task.CompletedTask;
+
+    private static bool IsBegun(Journal journal) => journal.Steps.Any(s => s.State != StepState.Pending);
+
+    private static async Task WhenStoppedAsync(Plan plan, Journal journal)
+    {
+        if (plan.WhenStopped is not null && IsBegun(journal))
+        {
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+            await plan.WhenStopped(limit.Token).ConfigureAwait(false);
+        }
+    }
 
     private async Task UndoAsync(Plan plan, Journal journal, CancellationToken cancel)
     {

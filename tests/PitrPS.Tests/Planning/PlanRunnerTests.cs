@@ -192,6 +192,38 @@ public class PlanRunnerTests
     }
 
     [Fact]
+    public async Task What_was_begun_is_left_in_order_when_the_user_stops_it_and_nothing_is_done_where_nothing_was_begun()
+    {
+        using var stop = new CancellationTokenSource();
+        var left = 0;
+        Plan Leaving(params Step[] steps) => new()
+        {
+            Operation = "New-PgStandby",
+            Subject = "standby:15/main",
+            Home = _home.Host,
+            Steps = steps,
+            WhenStopped = _ =>
+            {
+                left++;
+                return Task.CompletedTask;
+            },
+        };
+
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => RunAsync(Leaving(Simple("one", stop.Cancel), Simple("two")), stop.Token));
+        Assert.Equal((1, "one"), (left, string.Join(' ', _did)));
+
+        _home.Files.Clear();
+        using var again = new CancellationTokenSource();
+        var looked = Simple("one") with { IsDone = _ =>
+        {
+            again.Cancel();
+            return Task.FromResult(true);
+        } };
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => RunAsync(Leaving(looked, Simple("two")), again.Token));
+        Assert.Equal(1, left);
+    }
+
+    [Fact]
     public async Task Ctrl_C_undoes_nothing_and_leaves_the_journal()
     {
         using var stop = new CancellationTokenSource();
