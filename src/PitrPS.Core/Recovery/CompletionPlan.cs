@@ -52,6 +52,7 @@ internal static class CompletionPlan
             Subject = standby.Id,
             Home = standby.Host,
             IsPlanned = standby.IsPlanned,
+            TakesBack = [RecoveryPlan.Operation],
             Steps = steps,
             Announcements = steps.Count == 0 ? [] : ["The scratch server is thrown away with all that it recovered; the standby goes on and applies what it held back when its delay is over."],
         },

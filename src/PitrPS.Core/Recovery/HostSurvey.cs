@@ -67,6 +67,25 @@ internal sealed record HostSurvey
         return Parse(said.Text);
     }
 
+    /// <summary>The same with layers over these directories, too: tablespaces that are made while the WAL is replayed.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.TablespaceMissing</c> when one is not there: PostgreSQL makes links to them, never the directories.</exception>
+    public async Task<HostSurvey> WithAsync(PgServer standby, IReadOnlyList<string> tablespaces, CancellationToken cancel)
+    {
+        if (tablespaces.Count == 0)
+        {
+            return this;
+        }
+
+        var said = await standby.Host.RunCheckedAsync(RemoteCommand.Shell("""for p; do readlink -e -- "$p" || echo "-$p"; done""", [.. tablespaces]).As(standby.OsUser), cancel).ConfigureAwait(false);
+        if (said.Lines.FirstOrDefault(l => l.StartsWith('-')) is { } missing)
+        {
+            throw new PitrException("PitrPS.TablespaceMissing", ErrorKind.ObjectNotFound, $"The WAL makes a tablespace in {missing[1..]}, and {standby.Host.Name} has no such directory.",
+                $"Make it there ({standby.OsUser}, 0700): the standby itself cannot go past that point without it. Then run the same command again.", standby);
+        }
+
+        return this with { Places = PlacesOf(Data, Places.Concat(said.Lines).Where(p => p != Data), Places) };
+    }
+
     internal static HostSurvey Parse(string text)
     {
         var lines = text.Split('\n').Select(l => l.Split(' ', 2)).Where(w => w.Length == 2).ToLookup(w => w[0], w => w[1]);

@@ -38,7 +38,7 @@ internal sealed record RecoveryOptions(PgServer Standby, RecoveryTarget Target, 
 /// </summary>
 internal static class RecoveryPlan
 {
-    private const string Operation = "Invoke-PitrRecovery";
+    public const string Operation = "Invoke-PitrRecovery";
 
     /// <exception cref="PitrException">
     /// <c>PitrPS.NotAStandby</c>, <c>PitrPS.NoServiceUnit</c>, <c>PitrPS.RecoveryInProgress</c>, <c>PitrPS.TargetLeftBehind</c>, <c>PitrPS.LayerUnsupported</c>, <c>PitrPS.LayerSpace</c>,
@@ -65,6 +65,8 @@ internal static class RecoveryPlan
             }
         }
 
+        // A client that was lost before it had noted its recovery has changed nothing: its journal binds nobody.
+        var isAnother = record is null && await Journal.FindAsync(standby.Host, Operation, standby.Id, cancel).ConfigureAwait(false) is not null;
         var preparation = await PrepareAsync(options, standby, feedback, cancel).ConfigureAwait(false);
         record = preparation.Record(options, record);
         Step[] steps =
@@ -74,10 +76,10 @@ internal static class RecoveryPlan
             RecoverySteps.Launch(preparation, record),
             RecoverySteps.Recover(preparation.Scratch, preparation.Range),
         ];
-        return Of(options, preparation.Scratch, record, preparation.Announcements(), steps, feedback);
+        return Of(options, preparation.Scratch, record, preparation.Announcements(), steps, feedback, isAnother);
     }
 
-    private static Planned<PitrRecovery> Of(RecoveryOptions options, ScratchServer scratch, RecoveryRecord record, IReadOnlyList<string> announcements, IReadOnlyList<Step> steps, IFeedback feedback)
+    private static Planned<PitrRecovery> Of(RecoveryOptions options, ScratchServer scratch, RecoveryRecord record, IReadOnlyList<string> announcements, IReadOnlyList<Step> steps, IFeedback feedback, bool isAnother = false)
     {
         var standby = scratch.Standby;
         var plan = new Plan
@@ -87,9 +89,11 @@ internal static class RecoveryPlan
             Home = standby.Host,
             Steps = steps,
             Announcements = announcements,
-            Parameters = new Dictionary<string, string> { ["target"] = options.Target.ToString()! },
+            Parameters = isAnother ? new Dictionary<string, string>() : new Dictionary<string, string> { ["target"] = record.Target.ToTarget().ToString()! },
             WayBack = "Get-PitrRecovery | Complete-PitrRecovery -Force",
             UndoOnFailure = true,
+            // A client that is killed or cut off gives nothing back: the unit works on, and the next run finds it.
+            WhenStopped = c => scratch.GiveBackAsync(record.StandbyRan, c),
         };
         return new Planned<PitrRecovery>(plan,
             async c => await RecoveryReader.FindAsync(standby, feedback, c).ConfigureAwait(false)
@@ -155,6 +159,7 @@ internal static class RecoveryPlan
         }
 
         var (survey, scratch, reflink, byHand) = await trying.ConfigureAwait(false);
+        survey = await survey.WithAsync(standby, target.Tablespaces, cancel).ConfigureAwait(false);
         if (options.Incident is { } incident && target.Stop != incident.CommitLsn)
         {
             throw new PitrException("PitrPS.TargetNotFound", ErrorKind.ObjectNotFound, $"No record starts at {incident.CommitLsn} in the WAL of {standby.Id}, where the incident's COMMIT should be.",

@@ -1,3 +1,4 @@
+using PitrPS.Incidents;
 using PitrPS.Servers;
 
 namespace PitrPS.Recovery;
@@ -15,6 +16,30 @@ internal static class RecoveryReader
 
         var standby = await ServerDiscovery.RefreshAsync(server, feedback, cancel).ConfigureAwait(false);
         return Of(standby, record, await ScratchServer.Of(standby, record.Layer).LookAsync(0, cancel).ConfigureAwait(false));
+    }
+
+    /// <summary>
+    /// The incidents of a standby. While it is stopped for a recovery, that is the one that the recovery is for, so that the same pipeline can be run again after its client was lost.
+    /// </summary>
+    /// <exception cref="PitrException">What <see cref="IncidentSearch.FindAsync"/> throws.</exception>
+    public static async Task<IReadOnlyList<PgIncident>> IncidentsAsync(PgServer server, IncidentQuery query, IFeedback feedback, CancellationToken cancel)
+    {
+        try
+        {
+            return await IncidentSearch.FindAsync(server, query, feedback, cancel).ConfigureAwait(false);
+        }
+        catch (PitrException e) when (e.Id == "PitrPS.ServerNotRunning")
+        {
+            if (await RecoveryRecord.ReadAsync(server, cancel).ConfigureAwait(false) is not { Incident: { } recorded } record)
+            {
+                throw;
+            }
+
+            feedback.Verbose($"{server.Id} is stopped for the recovery that {record.StartedBy} began on {record.StartedAt:u}; its incident is the one that is found.");
+            var incident = recorded.ToIncident(server);
+            return query.WantsKind(incident.Kind) && !(incident.CommittedAt < query.Since) && !(incident.CommittedAt > query.Until)
+                && incident.Tables.Any(t => query.Wants(t) && query.WantsDatabase(t.Database)) ? [incident] : [];
+        }
     }
 
     internal static PitrRecovery Of(PgServer standby, RecoveryRecord record, ScratchLook look)

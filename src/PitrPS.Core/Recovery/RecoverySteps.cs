@@ -42,8 +42,8 @@ internal static class RecoverySteps
                     await ServerControl.StopAsync(standby, run.Feedback, run.Cancel).ConfigureAwait(false);
                 }
 
-                await GiveBackWhenStoppedAsync(scratch, record, run, () => scratch.LaunchAsync(preparation.Survey.Data, preparation.Survey.Places, preparation.Settings, preparation.Fetched,
-                    record.StandbyRan, preparation.Description, run.Cancel)).ConfigureAwait(false);
+                await scratch.LaunchAsync(preparation.Survey.Data, preparation.Survey.Places, preparation.Settings, preparation.Fetched,
+                    record.StandbyRan, preparation.Description, run.Cancel).ConfigureAwait(false);
             },
             Undo = run => ThrowAwayAsync(scratch, record, run),
             Preview =
@@ -116,41 +116,21 @@ internal static class RecoverySteps
 
     private static async Task<ScratchLook> WaitAsync(ScratchServer scratch, RecoveryRecord record, WalRange? range, StepRun run)
     {
-        ScratchLook? look = null;
         var progress = new ReplayProgress(run, record, range?.From, scratch.Standby.WalSegmentSize);
-        await GiveBackWhenStoppedAsync(scratch, record, run, async () =>
+        while (true)
         {
-            while (true)
+            var look = await scratch.LookAsync(Patience, run.Cancel).ConfigureAwait(false);
+            if (!look.IsUnderWay)
             {
-                look = await scratch.LookAsync(Patience, run.Cancel).ConfigureAwait(false);
-                if (!look.IsUnderWay)
-                {
-                    throw Failed(scratch, record, look);
-                }
-
-                if (look.IsAnswering)
-                {
-                    return;
-                }
-
-                progress.Tell(look);
+                throw Failed(scratch, record, look);
             }
-        }).ConfigureAwait(false);
-        return look!;
-    }
 
-    // Ctrl+C: the standby goes on as it was, frozen. A client that is killed or cut off gives nothing back; the unit works on.
-    private static async Task GiveBackWhenStoppedAsync(ScratchServer scratch, RecoveryRecord record, StepRun run, Func<Task> work)
-    {
-        try
-        {
-            await work().ConfigureAwait(false);
-        }
-        catch (OperationCanceledException) when (run.Cancel.IsCancellationRequested)
-        {
-            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(1.2));
-            await scratch.Standby.Host.Remote.RunAsync(scratch.GiveBack(record.StandbyRan), limit.Token).ConfigureAwait(false);
-            throw;
+            if (look.IsAnswering)
+            {
+                return look;
+            }
+
+            progress.Tell(look);
         }
     }
 

@@ -17,6 +17,9 @@ internal sealed record ResolvedTarget(Lsn Stop, uint Timeline, Lsn ReadTo)
     /// <summary>The files, relative to the data directory, that the record at <see cref="Stop"/> would remove; they are going to be read.</summary>
     public IReadOnlyList<string> Files { get; init; } = [];
 
+    /// <summary>The directories of tablespaces that are made in the WAL before it.</summary>
+    public IReadOnlyList<string> Tablespaces { get; init; } = [];
+
     /// <summary>The one recovery_target_* setting.</summary>
     public (string Name, string Value) Setting => RestorePoint is { } name ? ("recovery_target_name", name) : ("recovery_target_lsn", Stop.ToString());
 

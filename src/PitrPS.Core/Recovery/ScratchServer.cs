@@ -153,9 +153,14 @@ internal sealed record ScratchServer
         "OOMScoreAdjust=-900",
     ];
 
-    /// <summary>Lets the standby go on at once, as it was; systemd ends the scratch server first. For whoever gives up.</summary>
-    public RemoteCommand GiveBack(bool standbyRan) =>
-        RemoteCommand.Of("systemctl", standbyRan ? "start" : "stop", "--no-block", standbyRan ? Standby.ServiceUnit! : Unit).AsRoot();
+    /// <summary>For whoever gives up: lets the standby go on at once, as it was; systemd ends the scratch server first. Where none is under way nothing happens.</summary>
+    public Task GiveBackAsync(bool standbyRan, CancellationToken cancel) =>
+        Standby.Host.RunCheckedAsync(RemoteCommand.Shell(
+            """
+            case $(systemctl show -p ActiveState -p Job "$1") in
+              *ActiveState=activ* | *Job=[1-9]*) exec systemctl "$2" --no-block "$3" ;;
+            esac
+            """, Unit, standbyRan ? "start" : "stop", standbyRan ? Standby.ServiceUnit! : Unit).AsRoot(), cancel);
 
     /// <summary>
     /// Ends the scratch server if it runs and removes the layer and whatever else there is of it. Refuses to remove anything that does not look like a layer of ours.

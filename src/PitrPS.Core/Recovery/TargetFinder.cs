@@ -23,14 +23,17 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
             RecoveryTarget.RestorePoint point => await AtFirstAsync(target, "/ desc: RESTORE_POINT /", line => NameOf(line) == point.Name, cancel).ConfigureAwait(false) with { RestorePoint = point.Name },
             _ => throw new ArgumentOutOfRangeException(nameof(target)),
         };
-        if (await _scan.FirstBreakAsync(resolved.Stop, cancel).ConfigureAwait(false) is { } broken)
+        // Every record up to there is read, whatever is asked for; and a tablespace that is made in that WAL needs a layer, too.
+        var tablespaces = new List<string>();
+        var end = await _scan.ReadAsync(range.From, resolved.Stop, WalFilter.Of(standby.Version, ["Tablespace"], "/ desc: CREATE /"), line => tablespaces.AddRange(TablespaceOf(line)), cancel).ConfigureAwait(false);
+        if (end.Problem is { } problem)
         {
             throw new PitrException("PitrPS.WalUnreadable", ErrorKind.InvalidData,
-                $"The WAL of {standby.Id} cannot be read up to {resolved.Stop}: at {broken.Reached}, {broken.Problem}.",
-                $"See whether the archive has a good copy of segment {range.PieceAt(broken.Reached)?.Segment.Name}, and put it in the place of the bad one; or recover to before {broken.Reached}. The standby runs on and has not been touched.", standby);
+                $"The WAL of {standby.Id} cannot be read up to {resolved.Stop}: at {end.Reached}, {problem}.",
+                $"See whether the archive has a good copy of segment {range.PieceAt(end.Reached)?.Segment.Name}, and put it in the place of the bad one; or recover to before {end.Reached}. The standby runs on and has not been touched.", standby);
         }
 
-        return resolved;
+        return resolved with { Tablespaces = tablespaces };
     }
 
     /// <summary>The awk condition for the first commit or abort at or after this time. pg_waldump prints both with the same number of digits, so text compares as time does.</summary>
@@ -49,6 +52,10 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
     /// <summary>The files that a commit removes.</summary>
     internal static IReadOnlyList<string> FilesOf(string line) =>
         RemovedFiles().Match(line) is { Success: true } match ? match.Groups[1].Value.Split(' ', StringSplitOptions.RemoveEmptyEntries) : [];
+
+    /// <summary>The directory in a line about the making of a tablespace.</summary>
+    internal static IEnumerable<string> TablespaceOf(string line) =>
+        TablespaceDirectory().Match(line) is { Success: true } match ? [match.Groups[1].Value] : [];
 
     private async Task<ResolvedTarget> AtPositionAsync(RecoveryTarget target, Lsn lsn, CancellationToken cancel)
     {
@@ -135,6 +142,9 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
 
     [GeneratedRegex(@", lsn: ([0-9A-F]+/[0-9A-F]+), ")]
     private static partial Regex RecordLsn();
+
+    [GeneratedRegex("^rmgr: Tablespace .* desc: CREATE \\d+ \"(.*)\"$")]
+    private static partial Regex TablespaceDirectory();
 
     [GeneratedRegex(@"; rels: ([^;]*)")]
     private static partial Regex RemovedFiles();

@@ -1,5 +1,6 @@
 using System.Management.Automation;
 using PitrPS.Incidents;
+using PitrPS.Recovery;
 using PitrPS.Servers;
 
 namespace PitrPS.Commands;
@@ -68,7 +69,7 @@ public sealed class FindPgIncidentCommand : PitrCmdlet
     {
         foreach (var standby in Server)
         {
-            Attempt(() => WriteObject(Await((feedback, cancel) => IncidentSearch.FindAsync(standby, Query(), feedback, cancel)), enumerateCollection: true), standby);
+            Attempt(() => WriteObject(Await((feedback, cancel) => RecoveryReader.IncidentsAsync(standby, Query(), feedback, cancel)), enumerateCollection: true), standby);
         }
     }
 

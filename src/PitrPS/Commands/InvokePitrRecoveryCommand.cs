@@ -16,7 +16,7 @@ namespace PitrPS.Commands;
 /// <para>The whole way: the table is on the primary again, and the standby is the same delayed standby.</para>
 /// </example>
 /// <example>
-/// <code>Find-PgIncident $standby -Table pitr2 | Invoke-PitrRecovery -WhatIf</code>
+/// <code>$standby | Find-PgIncident -Table pitr2 | Invoke-PitrRecovery -WhatIf</code>
 /// <para>Shows what would be done: WAL to replay, time and disk space that it takes, each step.</para>
 /// </example>
 /// <example>

@@ -1,4 +1,5 @@
 using PitrPS.Recovery;
+using PitrPS.Tests.Fakes;
 
 namespace PitrPS.Tests.Recovery;
 
@@ -17,6 +18,18 @@ public class HostSurveyTests
     [Fact]
     public void Covers_file_systems_that_are_mounted_within_after_what_they_are_mounted_in() =>
         Assert.Equal(["/srv/a", "/srv/a/fast", Data, Data + "/pg_wal"], HostSurvey.PlacesOf(Data, ["/srv/a"], ["/", Data, Data + "/pg_wal", "/srv/a/fast", "/srv/ab"]));
+
+    [Fact]
+    public async Task Lays_a_layer_over_a_tablespace_that_is_made_in_the_WAL()
+    {
+        var host = new FakeRemoteHost().On("readlink", "/srv/new\n");
+        var survey = TestStandby.Survey with { Places = [Data, Data + "/pg_wal"] };
+        Assert.Equal(["/srv/new", Data, Data + "/pg_wal"], (await survey.WithAsync(TestStandby.On(host), ["/srv/new"], default)).Places);
+        Assert.Same(survey, await survey.WithAsync(TestStandby.On(host), [], default));
+
+        host.On("readlink", "-/srv/new\n");
+        Assert.Equal("PitrPS.TablespaceMissing", (await Assert.ThrowsAsync<PitrException>(() => survey.WithAsync(TestStandby.On(host), ["/srv/new"], default))).Id);
+    }
 
     [Fact]
     public void Reads_what_the_host_says()

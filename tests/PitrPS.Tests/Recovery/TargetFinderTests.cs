@@ -59,6 +59,10 @@ public class TargetFinderTests
     }
 
     [Fact]
+    public void Reads_where_a_tablespace_is_made() =>
+        Assert.Equal(["/srv/my \"space\""], TargetFinder.TablespaceOf("rmgr: Tablespace  len (rec/tot):     42/    42, tx:        760, lsn: 0/0F003A58, prev 0/0F003A18, desc: CREATE 16600 \"/srv/my \"space\"\""));
+
+    [Fact]
     public void A_target_becomes_exactly_one_setting()
     {
         var lsn = new ResolvedTarget(Lsn.Parse("0/5586688"), 1, Lsn.Parse("0/5586900"));
