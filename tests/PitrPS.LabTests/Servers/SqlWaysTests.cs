@@ -1,14 +1,18 @@
-using System.Collections;
-using System.Reflection;
 using PitrPS.LabTests.Infrastructure;
+using PitrPS.Servers;
 
 namespace PitrPS.LabTests.Servers;
 
 /// <summary>The two ways to a server's SQL, as the rest of the module uses them.</summary>
-public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<InstalledHosts>
+public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<InstalledHosts>, IDisposable
 {
-    private const string Npgsql = "NpgsqlSession";
-    private const string Psql = "PsqlSession";
+    // Imports the module, whose types the tests speak to.
+    private readonly PowerShellEngine _engine = new();
+
+    public void Dispose() => _engine.Dispose();
+
+    private const string Npgsql = nameof(NpgsqlSession);
+    private const string Psql = nameof(PsqlSession);
 
     [LabTheory]
     [InlineData("SELECT 1, NULL, ''")]
@@ -39,10 +43,10 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
     [InlineData("CREATE TABLE public.half (i int); SELECT 1/0", "22012")]
     public void Give_the_same_error(string sql, string state)
     {
-        var byNpgsql = Assert.ThrowsAny<Exception>(() => Query(sql));
-        var byPsql = Assert.ThrowsAny<Exception>(() => ByPsql(sql));
-        Assert.Equal("PitrPS.SqlFailed", Id(byNpgsql));
-        Assert.Equal("PitrPS.SqlFailed", Id(byPsql));
+        var byNpgsql = Assert.Throws<PitrException>(() => Query(sql));
+        var byPsql = Assert.Throws<PitrException>(() => ByPsql(sql));
+        Assert.Equal("PitrPS.SqlFailed", byNpgsql.Id);
+        Assert.Equal("PitrPS.SqlFailed", byPsql.Id);
         Assert.Contains($"(SQLSTATE {state})", byNpgsql.Message, StringComparison.Ordinal);
         Assert.Contains($"(SQLSTATE {state})", byPsql.Message, StringComparison.Ordinal);
         Assert.Equal("0", hosts.Lab.Psql(Lab.Primary, "SELECT count(*) FROM pg_class WHERE relname = 'half'"));
@@ -61,11 +65,11 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
     }
 
     [LabFact]
-    public void What_a_call_sets_is_gone_in_the_next()
+    public async Task What_a_call_sets_is_gone_in_the_next()
     {
-        using var session = new Session(hosts, "$primary");
-        session.Query("SET lock_timeout = '1s'; CREATE TEMP TABLE mine (i int)");
-        Assert.Equal([["10s", null]], session.Query("SELECT current_setting('lock_timeout'), to_regclass('pg_temp.mine')"));
+        await using var session = await ServerSql.OpenAsync(Server("$primary"), "postgres", Quiet.Feedback, CancellationToken.None);
+        await session.QueryAsync("SET lock_timeout = '1s'; CREATE TEMP TABLE mine (i int)", CancellationToken.None);
+        Assert.Equal([["10s", null]], Rows(await session.QueryAsync("SELECT current_setting('lock_timeout'), to_regclass('pg_temp.mine')", CancellationToken.None)));
     }
 
     [LabFact]
@@ -99,7 +103,7 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
         Assert.DoesNotContain("only-for-this-test", System.Management.Automation.PSSerializer.Serialize(server, 6), StringComparison.Ordinal);
 
         engine.Run(Give, ("secure", Secure("wrong"))).ThrowOnError();
-        var refused = Assert.ThrowsAny<Exception>(() => Query("SELECT 1", engine));
+        var refused = Assert.Throws<PitrException>(() => Query("SELECT 1", engine));
         Assert.Contains("(SQLSTATE 28P01)", refused.Message, StringComparison.Ordinal);
     }
 
@@ -109,7 +113,7 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
         hosts.Lab.Shell(Lab.Standby, "systemctl stop postgresql@15-main");
         try
         {
-            Assert.Equal("PitrPS.ServerUnavailable", Id(Assert.ThrowsAny<Exception>(() => Query("SELECT 1", server: "$standby"))));
+            Assert.Equal("PitrPS.ServerUnavailable", Assert.Throws<PitrException>(() => Query("SELECT 1", server: "$standby")).Id);
         }
         finally
         {
@@ -121,54 +125,24 @@ public sealed class SqlWaysTests(InstalledHosts hosts) : IClassFixture<Installed
 
     private (string Way, List<List<string?>> Rows) Query(string sql, PowerShellEngine? engine = null, string server = "$primary")
     {
-        using var session = new Session(hosts, server, engine);
-        return (session.Way, session.Query(sql));
+        var session = Wait(ServerSql.OpenAsync(Server(server, engine), "postgres", Quiet.Feedback, CancellationToken.None));
+        try
+        {
+            return (session.GetType().Name, Rows(Wait(session.QueryAsync(sql, CancellationToken.None))));
+        }
+        finally
+        {
+            session.DisposeAsync().AsTask().Wait();
+        }
     }
 
-    private List<List<string?>> ByPsql(string sql)
-    {
-        var server = hosts.Get("$primary")[0].BaseObject;
-        return Session.Rows(Session.Await(Session.Method(server, "ServerSql", "ByPsqlAsync").Invoke(null, [server, sql, Session.Feedback(server), CancellationToken.None])));
-    }
+    private List<List<string?>> ByPsql(string sql) => Rows(Wait(ServerSql.ByPsqlAsync(Server("$primary"), sql, Quiet.Feedback, CancellationToken.None)));
 
-    private static string? Id(Exception e) => e.GetType().GetProperty("Id")?.GetValue(e) as string;
+    private PgServer Server(string variable, PowerShellEngine? engine = null) => (PgServer)(engine ?? hosts.Engine).Get(variable)[0].BaseObject;
+
+    private static T Wait<T>(Task<T> task) => task.GetAwaiter().GetResult();
+
+    private static List<List<string?>> Rows(IReadOnlyList<SqlRow> rows) => [.. rows.Select(row => row.Values.ToList())];
 
     private static System.Security.SecureString Secure(string text) => new System.Net.NetworkCredential("", text).SecurePassword;
-
-    /// <summary>An SQL session of the loaded module. Its types are in a load context of their own, so that only reflection reaches them from here.</summary>
-    private sealed class Session : IDisposable
-    {
-        private readonly object _session;
-
-        public Session(InstalledHosts hosts, string server, PowerShellEngine? engine = null)
-        {
-            var target = (engine ?? hosts.Engine).Get(server)[0].BaseObject;
-            _session = Await(Method(target, "ServerSql", "OpenAsync").Invoke(null, [target, "postgres", Feedback(target), CancellationToken.None]));
-        }
-
-        public string Way => _session.GetType().Name;
-
-        public List<List<string?>> Query(string sql) => Rows(Await(_session.GetType().GetMethod("QueryAsync")!.Invoke(_session, [sql, CancellationToken.None])));
-
-        public void Dispose() => ((IAsyncDisposable)_session).DisposeAsync().AsTask().Wait();
-
-        public static MethodInfo Method(object server, string type, string name) =>
-            server.GetType().Assembly.GetType("PitrPS.Servers." + type)!.GetMethod(name, BindingFlags.Static | BindingFlags.Public)!;
-
-        public static object Feedback(object server)
-        {
-            var context = System.Runtime.Loader.AssemblyLoadContext.GetLoadContext(server.GetType().Assembly)!;
-            var cmdlets = context.Assemblies.Single(a => a.GetName().Name == "PitrPS");
-            return Activator.CreateInstance(cmdlets.GetType("PitrPS.Commands.CmdletFeedback")!, nonPublic: true)!;
-        }
-
-        public static object Await(object? task)
-        {
-            ((Task)task!).GetAwaiter().GetResult();
-            return task.GetType().GetProperty("Result")!.GetValue(task)!;
-        }
-
-        public static List<List<string?>> Rows(object rows) =>
-            [.. ((IEnumerable)rows).Cast<object>().Select(row => ((IEnumerable<string?>)row.GetType().GetProperty("Values")!.GetValue(row)!).ToList())];
-    }
 }
