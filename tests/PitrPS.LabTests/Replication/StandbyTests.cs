@@ -36,7 +36,8 @@ public sealed class StandbyTests(StandbyHosts hosts) : IClassFixture<StandbyHost
         Assert.Equal(64, secret.Length);
         Assert.Equal("", hosts.Lab.Shell(Lab.Standby, $"grep -rl {secret} /etc/postgresql /var/lib/postgresql/15/main/postgresql.auto.conf /var/log /var/lib/pitrps 2>/dev/null; true"));
         Assert.Equal("600 postgres", hosts.Lab.Shell(Lab.Standby, "stat -c '%a %U' /etc/pitrps/15-main/passfile").Trim());
-        Assert.Equal("t", Primary("SELECT ssl FROM pg_stat_ssl JOIN pg_stat_replication USING (pid) LIMIT 1"));
+        Assert.Contains("sslmode=verify-ca", Standby("SHOW primary_conninfo"), StringComparison.Ordinal);
+        Assert.Equal("hostssl scram-sha-256", Primary("SELECT type || ' ' || auth_method FROM pg_hba_file_rules WHERE user_name[1] LIKE 'pitrps\\_standby%'"));
     }
 
     [LabFact]
