@@ -95,14 +95,15 @@ internal sealed record RecoveryRecord
         standby.Host.RunCheckedAsync(RemoteCommand.Of("rm", "-f", "--", PathOf(standby.Name)).AsRoot(), cancel);
 
     /// <summary>
-    /// Notes that a table is back on the primary, so that a later session's Complete-PitrRecovery knows it. Only called under the lock of the standby.
+    /// Notes that tables are back on the primary, so that a later session's Complete-PitrRecovery knows it. Only called under the lock of the standby.
     /// </summary>
-    public static async Task MarkRestoredAsync(PgServer standby, ProvenTable table, CancellationToken cancel)
+    public static async Task MarkRestoredAsync(PgServer standby, IReadOnlyList<ProvenTable> tables, CancellationToken cancel)
     {
         if (await ReadAsync(standby, cancel).ConfigureAwait(false) is { } record)
         {
-            var mark = new RecordedTable(table.Table.Database, table.Table.Schema, table.Table.Name, table.Table.Oid, table.Rows, table.Checksum, table.To.Id, DateTimeOffset.UtcNow, table.Notes);
-            await (record with { Restored = [.. record.Restored.Where(r => !r.Is(table.Table)), mark] }).WriteAsync(standby, cancel).ConfigureAwait(false);
+            var marks = tables.Where(t => !t.IsPlanned)
+                .Select(t => new RecordedTable(t.Table.Database, t.Table.Schema, t.Table.Name, t.Table.Oid, t.Rows, t.Checksum, t.To.Id, DateTimeOffset.UtcNow, t.Notes));
+            await (record with { Restored = [.. record.Restored.Where(r => !tables.Any(t => r.Is(t.Table))), .. marks] }).WriteAsync(standby, cancel).ConfigureAwait(false);
         }
     }
 

@@ -11,7 +11,7 @@ namespace PitrPS.Rescue;
 /// <param name="HasGenerated">It has generated columns too.</param>
 /// <param name="Unlogged">Its rows never were in the WAL, so it is empty on the recovered server.</param>
 /// <param name="Bytes">Its size on the recovered server, without indexes.</param>
-internal sealed record CarriedTable(int Number, uint Oid, string Schema, string Name, IReadOnlyList<string> Columns, bool HasGenerated, bool Unlogged, long Bytes)
+internal sealed record CarriedTable(int Number, uint Oid, string Schema, string Name, IReadOnlyList<CarriedColumn> Columns, bool HasGenerated, bool Unlogged, long Bytes)
 {
     public string QualifiedName => Sql.Qualified(Schema, Name);
 
@@ -25,5 +25,11 @@ internal sealed record CarriedTable(int Number, uint Oid, string Schema, string 
     public string CopyIn(string encoding) => $"COPY {QualifiedName}{ColumnList} FROM STDIN WITH (FREEZE, ENCODING {Sql.Literal(encoding)})";
 
     // Without generated columns the list says nothing, and a table without columns could not have one.
-    private string ColumnList => HasGenerated ? $" ({string.Join(", ", Columns.Select(Sql.Identifier))})" : "";
+    private string ColumnList => HasGenerated ? $" ({string.Join(", ", Columns.Select(c => Sql.Identifier(c.Name)))})" : "";
 }
+
+/// <summary>A column whose values are carried.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="NotNull">It has no NULL.</param>
+/// <param name="Output">Its type's output function, as SQL calls it; null where a cast to text gives the same.</param>
+internal sealed record CarriedColumn(string Name, bool NotNull = false, string? Output = null);

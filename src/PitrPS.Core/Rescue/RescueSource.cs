@@ -75,7 +75,11 @@ internal sealed record RescueSource
         var rows = await scratch.QueryAsync(
             $$"""
             SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
-              (SELECT coalesce(json_agg(a.attname::text ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
+              -- A cast to text that somebody has made may lose something; the output function does not.
+              (SELECT coalesce(json_agg(json_build_object('name', a.attname::text, 'notNull', a.attnotnull, 'output', CASE WHEN EXISTS (
+                    SELECT FROM pg_catalog.pg_cast k WHERE k.oid >= 16384 AND k.castsource IN (y.oid, y.typbasetype) AND k.casttarget = 'text'::regtype AND k.castmethod = 'f') THEN y.typoutput::regproc::text END)
+                  ORDER BY a.attnum), '[]')
+                FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type y ON y.oid = a.atttypid WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
               EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> ''),
               (SELECT coalesce(json_agg(i.inhparent::bigint), '[]') FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition),
               CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_table_size(c.oid) ELSE 0 END, CASE WHEN c.relkind = 'r' THEN pg_catalog.pg_total_relation_size(c.oid) ELSE 0 END,
@@ -90,7 +94,7 @@ internal sealed record RescueSource
             var oid = (uint)r.Number(0);
             var known = asked.FirstOrDefault(t => t.Oid == oid);
             var table = new IncidentTable(scratch.Database, r.Text(1), r.Text(2), oid, known?.FirstLock);
-            var columns = JsonSerializer.Deserialize<string[]>(r.Text(5))!;
+            var columns = JsonSerializer.Deserialize<CarriedColumn[]>(r.Text(5), JsonSerializerOptions.Web)!;
             return new TableRow(
                 table,
                 r.Text(3) == "r" ? new CarriedTable(0, oid, table.Schema, table.Name, columns, r.Flag(6), r.Text(4) == "u", r.Number(8)) : null,

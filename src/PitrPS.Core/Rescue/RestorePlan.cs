@@ -109,9 +109,9 @@ internal static class RestorePlan
             transfer.DefinitionStep(script, account),
             transfer.KeyStep(script, route),
             transfer.AuthorizeStep(account, route),
-            CarryStep(task, transfer, standby, to, source.Carried.Sum(t => t.Bytes), transfer.Send(scratch, route)),
+            CarryStep(task, transfer, account, standby, to, source.Carried.Sum(t => t.Bytes), transfer.Send(scratch, route)),
             ProveStep(task, options, scratch, results),
-            transfer.ClearPrimaryStep(HasOutcome, account.KeysFile, account),
+            transfer.ClearPrimaryStep(HasOutcome, account),
             transfer.ClearStandbyStep(HasOutcome),
         ];
         string[] announcements =
@@ -140,9 +140,9 @@ internal static class RestorePlan
         var results = new List<RestoredTable>();
         IReadOnlyList<Step> steps =
         [
-            CarryStep(task, transfer, standby, to, null, null),
+            CarryStep(task, transfer, account, standby, to, null, null),
             ProveStep(task, options, options.Recovery.Scratch, results),
-            transfer.ClearPrimaryStep(HasOutcome, account.KeysFile, account),
+            transfer.ClearPrimaryStep(HasOutcome, account),
             transfer.ClearStandbyStep(HasOutcome),
         ];
         return Of(options, journal, steps, [$"Finishes the restore of {string.Join(", ", task.Tables.Select(t => $"{t.Schema}.{t.Name}"))} that {journal.Client} began on {journal.StartedAt:u}."],
@@ -157,8 +157,15 @@ internal static class RestorePlan
         }
 
         var transfer = new RestoreTransfer(task, standby, to);
-        return (await transfer.Unit.StateAsync(cancel).ConfigureAwait(false)).IsRunning
-            || await transfer.IsCommittedAsync(await transfer.OutcomeAsync(cancel).ConfigureAwait(false), feedback, cancel).ConfigureAwait(false) == true;
+        var state = await transfer.Unit.StateAsync(cancel).ConfigureAwait(false);
+        for (var tries = 0; state.IsRunning && (journal.State == OperationState.Stopped || state.ActiveState == "deactivating") && tries < 50; tries++)
+        {
+            // It was told to stop (Ctrl+C) and is at it.
+            await Task.Delay(TimeSpan.FromMilliseconds(200), cancel).ConfigureAwait(false);
+            state = await transfer.Unit.StateAsync(cancel).ConfigureAwait(false);
+        }
+
+        return state.IsRunning || await transfer.IsCommittedAsync(await transfer.OutcomeAsync(cancel).ConfigureAwait(false), feedback, cancel).ConfigureAwait(false) == true;
     }
 
     /// <summary>Takes away what an attempt left that came to nothing.</summary>
@@ -166,12 +173,12 @@ internal static class RestorePlan
     {
         var transfer = new RestoreTransfer(earlier, standby, to);
         yield return transfer.ClearStandbyStep(_ => true, "clear-earlier-standby", "Take away what an earlier attempt left on the standby");
-        yield return transfer.ClearPrimaryStep(_ => true, account.KeysFile, account, "clear-earlier-primary", "Take away what an earlier attempt left on the primary");
+        yield return transfer.ClearPrimaryStep(_ => true, account, isAbandoned: true);
     }
 
     private static bool HasOutcome(StepRun run) => run.Recall(OutcomeNote) is not null;
 
-    private static Step CarryStep(RestoreTask task, RestoreTransfer transfer, PgServer standby, PgServer to, long? bytes, RemoteCommand? send) =>
+    private static Step CarryStep(RestoreTask task, RestoreTransfer transfer, PrimaryAccount account, PgServer standby, PgServer to, long? bytes, RemoteCommand? send) =>
         new("carry", "Send the rows; the primary makes, fills, indexes and counts the tables in one transaction", standby.Host)
         {
             NoWayBack = true,
@@ -200,13 +207,9 @@ internal static class RestorePlan
                     throw Failed(task, to, state, await unit.OutputAsync(run.Cancel).ConfigureAwait(false) ?? "");
                 }
 
-                await run.RememberAsync(OutcomeNote, await to.Host.ReadTextAsync(task.OutcomeFile, run.Cancel).ConfigureAwait(false) ?? "").ConfigureAwait(false);
+                await run.RememberAsync(OutcomeNote, outcome).ConfigureAwait(false);
             },
-            Undo = async run =>
-            {
-                await transfer.Unit.ForgetAsync(run.Cancel).ConfigureAwait(false);
-                await transfer.EndSessionAsync(run.Feedback, run.Cancel).ConfigureAwait(false);
-            },
+            Undo = run => transfer.ClearAsync(account, run.Feedback, run.Cancel),
             Preview = send is null ? [] : [$"systemd-run --unit={task.Name} {send.Display}", "on the primary, by the key's forced command: psql -1 with the definitions and the rows"],
         };
 
@@ -257,6 +260,7 @@ internal static class RestorePlan
                 var outcome = RestoreOutcome.Parse(run.Recall(OutcomeNote));
                 var tables = task.Tables.Select(t => t.In(task.Database, options.Recovery)).ToList();
                 var notes = await NotesAsync(task, outcome, tables, options.To, scratch, run.Feedback, run.Cancel).ConfigureAwait(false);
+                var proven = new List<RestoredTable>();
                 foreach (var (name, table) in task.Tables.Zip(tables))
                 {
                     var sum = name.Numbers.Select(n => outcome.Tables[n]).Aggregate((Sent: default(RowProof), Found: default(RowProof)), (a, b) => (a.Sent + b.Sent, a.Found + b.Found));
@@ -272,13 +276,11 @@ internal static class RestorePlan
                         Notes = notes[table.ToString()],
                         Elapsed = DateTimeOffset.UtcNow - task.Began,
                     };
-                    if (restored.Proof is { } proof)
-                    {
-                        await RecoveryRecord.MarkRestoredAsync(options.Recovery.Standby, proof, run.Cancel).ConfigureAwait(false);
-                    }
-
-                    results.Add(restored);
+                    proven.Add(restored);
                 }
+
+                await RecoveryRecord.MarkRestoredAsync(options.Recovery.Standby, [.. proven.Select(r => r.Proof).OfType<ProvenTable>()], run.Cancel).ConfigureAwait(false);
+                results.AddRange(proven);
             },
             Preview = ["read the catalogs of both servers", $"write {RecoveryRecord.PathOf(options.Recovery.Standby.Name)}"],
         };

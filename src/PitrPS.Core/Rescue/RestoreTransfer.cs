@@ -40,7 +40,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
         ("end", script.End),
     ],
         run => run.RememberAsync(UnfinishedRestore.NoteKey, task.Render()),
-        RemoteCommand.Shell("""install -m 0600 -o "$1" -g "$2" /dev/null "$3" """, primary.OsUser, account.Group, task.OutcomeFile).AsRoot(),
+        ["outcome", primary.OsUser],
         ["the transaction on the primary:", .. script.Preview.Select(l => "| " + l)]) with
     {
         Undo = run => RemovePrimaryFolderAsync(run.Cancel),
@@ -55,7 +55,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
         ("proofs", script.Proofs),
     ],
         _ => Task.CompletedTask,
-        RemoteCommand.Shell("""[ -f "$1" ] || ssh-keygen -q -t ed25519 -N '' -C "$2" -f "$1" """, task.StandbyFolder + "/key", task.Name).AsRoot(), []) with
+        ["key", task.Name], []) with
     {
         Undo = run => RemoveStandbyFolderAsync(run.Cancel),
     };
@@ -63,12 +63,12 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
     /// <summary>The authorized_keys line, tried at once.</summary>
     public Step AuthorizeStep(PrimaryAccount account, PrimaryRoute route) => new("authorize", $"Let that key run the receiving script as {primary.OsUser}, once and within 15 minutes, and nothing else", primary.Host)
     {
-        IsDone = async run => await TryKeyAsync(route, run.Cancel).ConfigureAwait(false) is null,
+        IsDone = run => run.TestAsync(RemoteCommand.Shell("""grep -qsF -- " $1" "$2" """, task.Name, account.KeysFile).AsRoot()),
         Do = async run =>
         {
             var key = (await standby.Host.ReadTextAsync(task.StandbyFolder + "/key.pub", run.Cancel).ConfigureAwait(false))?.Trim().Split(' ')
                 ?? throw new PitrException("PitrPS.StepNotEffective", ErrorKind.InvalidResult, $"The key that was made for this restore on {standby.Host.Name} is not there.", "Run the same command again.", standby);
-            await run.RunAsync(AsOwnerOf(account.KeysFile, account, RemoteCommand.Shell(AuthorizeScript, account.KeysFile, task.Name, KeyLifetime, Receiver, key[0], key[1]))).ConfigureAwait(false);
+            await run.RunAsync(AsOwner(account, RemoteCommand.Shell(AuthorizeScript, account.KeysFile, task.Name, KeyLifetime, Receiver, key[0], key[1]))).ConfigureAwait(false);
             if (await TryKeyAsync(route, run.Cancel).ConfigureAwait(false) is { } said)
             {
                 throw new PitrException("PitrPS.RestoreKeyRefused", ErrorKind.AuthenticationError,
@@ -76,7 +76,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
                     $"Nothing was changed. Look at sshd's log on {primary.Host.Name}: {primary.OsUser} must be allowed by AllowUsers/AllowGroups and have a login shell. Then run the same command again.", primary);
             }
         },
-        Undo = run => ForgetKeyAsync(account.KeysFile, account, run.Cancel),
+        Undo = run => ForgetKeyAsync(account, run.Cancel),
         Preview = [$"add to {account.KeysFile}:", $"| restrict,expiry-time=\"(in 15 minutes)\",command=\"/bin/sh {Receiver}\" ssh-ed25519 (the key's public half) {task.Name}"],
     };
 
@@ -84,16 +84,16 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
         "/bin/sh", task.StandbyFolder + "/send", task.StandbyFolder, scratch.SocketDirectory, Number(scratch.Port), ConnectionString(task.Database), scratch.OsUser, scratch.BinDirectory,
         primary.OsUser, route.Address, Number(route.Port));
 
-    public async Task<RestoreOutcome> OutcomeAsync(CancellationToken cancel) =>
-        RestoreOutcome.Parse(await primary.Host.ReadTextAsync(task.OutcomeFile, cancel).ConfigureAwait(false));
+    /// <summary>The outcome file as it is; empty where there is none.</summary>
+    public async Task<string> OutcomeAsync(CancellationToken cancel) => await primary.Host.ReadTextAsync(task.OutcomeFile, cancel).ConfigureAwait(false) ?? "";
 
     /// <summary>
     /// Whether the transaction was committed, asked of the primary itself: true, false, or null while it is still under way.
     /// Source: documentation, pg_xact_status.
     /// </summary>
-    public async Task<bool?> IsCommittedAsync(RestoreOutcome outcome, IFeedback feedback, CancellationToken cancel)
+    public async Task<bool?> IsCommittedAsync(string outcome, IFeedback feedback, CancellationToken cancel)
     {
-        if (outcome.TransactionId is not { } xid)
+        if (RestoreOutcome.Parse(outcome).TransactionId is not { } xid)
         {
             return false;
         }
@@ -120,17 +120,21 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
     }
 
     /// <summary>Nothing of the restore is left on the primary: no line in authorized_keys, no folder.</summary>
-    public Step ClearPrimaryStep(Func<StepRun, bool> isTime, string keysFile, PrimaryAccount account, string id = "clear-primary", string title = "Take the key's line and the scripts away from the primary") =>
-        new(id, title, primary.Host)
+    public Step ClearPrimaryStep(Func<StepRun, bool> isTime, PrimaryAccount account, bool isAbandoned = false) =>
+        new(isAbandoned ? "clear-earlier-primary" : "clear-primary", isAbandoned ? "Take away what an earlier attempt left on the primary" : "Take the key's line and the scripts away from the primary", primary.Host)
         {
-            IsDone = async run => isTime(run) && await run.TestAsync(RemoteCommand.Shell("""[ ! -e "$1" ] && ! grep -qsF -- " $2" "$3" """, task.PrimaryFolder, task.Name, keysFile).AsRoot()).ConfigureAwait(false),
+            IsDone = async run => isTime(run) && await run.TestAsync(RemoteCommand.Shell("""[ ! -e "$1" ] && ! grep -qsF -- " $2" "$3" """, task.PrimaryFolder, task.Name, account.KeysFile).AsRoot()).ConfigureAwait(false),
             Do = async run =>
             {
-                await ForgetKeyAsync(keysFile, account, run.Cancel).ConfigureAwait(false);
-                await EndSessionAsync(run.Feedback, run.Cancel).ConfigureAwait(false);
+                await ForgetKeyAsync(account, run.Cancel).ConfigureAwait(false);
+                if (isAbandoned)
+                {
+                    await EndSessionAsync(run.Feedback, run.Cancel).ConfigureAwait(false);
+                }
+
                 await RemovePrimaryFolderAsync(run.Cancel).ConfigureAwait(false);
             },
-            Preview = [$"remove {task.PrimaryFolder}", $"remove the line of {task.Name} from {keysFile}"],
+            Preview = [$"remove {task.PrimaryFolder}", $"remove the line of {task.Name} from {account.KeysFile}"],
         };
 
     /// <summary>Nothing of it is left on the standby: no unit, no key, no scripts.</summary>
@@ -159,8 +163,18 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
         return tried.Succeeded && tried.Lines.Contains("pitrps ready " + task.Id) ? null : tried.ErrorOutput.Trim() is { Length: > 0 } said ? said : $"it answered '{tried.Text}'";
     }
 
-    public Task ForgetKeyAsync(string keysFile, PrimaryAccount account, CancellationToken cancel) =>
-        primary.Host.RunCheckedAsync(AsOwnerOf(keysFile, account, RemoteCommand.Shell(ForgetScript, keysFile, task.Name)), cancel);
+    /// <summary>Ends it, wherever it is, and takes away all that there is of it on both hosts.</summary>
+    public async Task ClearAsync(PrimaryAccount account, IFeedback feedback, CancellationToken cancel)
+    {
+        await Unit.ForgetAsync(cancel).ConfigureAwait(false);
+        await EndSessionAsync(feedback, cancel).ConfigureAwait(false);
+        await ForgetKeyAsync(account, cancel).ConfigureAwait(false);
+        await RemovePrimaryFolderAsync(cancel).ConfigureAwait(false);
+        await RemoveStandbyFolderAsync(cancel).ConfigureAwait(false);
+    }
+
+    private Task ForgetKeyAsync(PrimaryAccount account, CancellationToken cancel) =>
+        primary.Host.RunCheckedAsync(AsOwner(account, RemoteCommand.Shell(ForgetScript, account.KeysFile, task.Name)), cancel);
 
     private Task RemovePrimaryFolderAsync(CancellationToken cancel) =>
         primary.Host.RunCheckedAsync(RemoteCommand.Of("rm", "-rf", "--one-file-system", "--", task.PrimaryFolder, task.PrimaryFolder + ".new").AsRoot(), cancel);
@@ -169,8 +183,8 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
         standby.Host.RunCheckedAsync(RemoteCommand.Of("rm", "-rf", "--one-file-system", "--", task.StandbyFolder, task.StandbyFolder + ".new").AsRoot(), cancel);
 
     // What lies in the user's home is written as that user, so that a link there leads root nowhere.
-    private RemoteCommand AsOwnerOf(string keysFile, PrimaryAccount account, RemoteCommand command) =>
-        keysFile.StartsWith(account.Home.TrimEnd('/') + "/", StringComparison.Ordinal) ? command.As(primary.OsUser) : command.AsRoot();
+    private RemoteCommand AsOwner(PrimaryAccount account, RemoteCommand command) =>
+        account.KeysFile.StartsWith(account.Home.TrimEnd('/') + "/", StringComparison.Ordinal) ? command.As(primary.OsUser) : command.AsRoot();
 
     private string Settings(PrimaryAccount account) => string.Concat(new (string Name, string Value)[]
     {
@@ -183,7 +197,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
         "dbname='" + database.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("'", "\\'", StringComparison.Ordinal) + "'";
 
     /// <summary>A folder that is there whole or not at all: all of its files go over in one command, and it gets its name last.</summary>
-    private static Step Folder(string id, string title, PgHost host, string path, int mode, string group, IReadOnlyList<(string Name, string Text)> files, Func<StepRun, Task> before, RemoteCommand then, IReadOnlyList<string> more)
+    private static Step Folder(string id, string title, PgHost host, string path, int mode, string group, IReadOnlyList<(string Name, string Text)> files, Func<StepRun, Task> before, string[] then, IReadOnlyList<string> more)
     {
         var payload = new MemoryStream();
         foreach (var (name, text) in files)
@@ -201,8 +215,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
             Do = async run =>
             {
                 await before(run).ConfigureAwait(false);
-                await run.RunAsync(RemoteCommand.Shell(UnpackScript, path, Steps.Octal(mode), group, digest).AsRoot() with { Input = bytes }).ConfigureAwait(false);
-                await run.RunAsync(then).ConfigureAwait(false);
+                await run.RunAsync(RemoteCommand.Shell(UnpackScript, [path, Steps.Octal(mode), group, digest, .. then]).AsRoot() with { Input = bytes }).ConfigureAwait(false);
             },
             Preview = [$"make directory {path} ({Steps.Octal(mode)}, root:{group}) with {string.Join(", ", files.Select(f => f.Name))}", .. more],
         };
@@ -217,7 +230,12 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
         while read -r size name; do
           head -c "$size" > "$new/$name" && [ "$(stat -c %s "$new/$name")" = "$size" ] || { echo "only a part of $name arrived" >&2; exit 74; }
         done
-        chgrp -R -- "$3" "$new" && chmod -R g=u-w,o= "$new" && chmod "$2" "$new" && printf '%s\n' "$4" > "$new/contents" && sync -- "$new"/* && mv -T -- "$new" "$1"
+        chgrp -R -- "$3" "$new" && chmod -R g=u-w,o= "$new" && chmod "$2" "$new" || exit 73
+        case $5 in
+          outcome) install -m 0600 -o "$6" -g "$3" /dev/null "$new/outcome" ;;
+          key) ssh-keygen -q -t ed25519 -N '' -C "$6" -f "$new/key" ;;
+        esac || exit 73
+        printf '%s\n' "$4" > "$new/contents" && sync -- "$new"/* && mv -T -- "$new" "$1"
         """;
 
     // One line more, in a file that gets its place only when it is whole; a link stays a link.

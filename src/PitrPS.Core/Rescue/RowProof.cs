@@ -21,10 +21,27 @@ internal readonly record struct RowProof(long Rows, ulong Sum)
     public static RowProof Parse(string rows, string sum) =>
         new(long.Parse(rows, CultureInfo.InvariantCulture), (ulong)(BigInteger.Parse(sum, CultureInfo.InvariantCulture) & ulong.MaxValue));
 
+    // An expression of 1,600 columns, one inside the other, would be too deep for the parser.
+    private const int ChainLength = 40;
+
+    private const string Null = "E'\\001NULL\\002'";
+
     /// <summary>
-    /// SELECT of one row: number, count, sum. The columns go by name, so that the same rows give the same sum where the columns stand in another order.
-    /// Generated columns are left out: they are not carried but computed again. hashtextextended: source src/backend/access/hash/hashfunc.c, since 11.
+    /// SELECT of one row: number, count, sum. A row's hash is the hash of its columns' texts, each seeded with the one before, so that no value can move to the next column.
+    /// The columns go by name, so that the same rows give the same sum where the columns stand in another order.
+    /// Generated columns are left out: they are not carried but computed again. hashtextextended: source src/backend/access/hash/hashfunc.c, since 11;
+    /// a third of the time of hashing ROW(…)::text.
     /// </summary>
     public static string Query(CarriedTable table) =>
-        $"""SELECT {table.Number.ToString(CultureInfo.InvariantCulture)}, count(*), coalesce(sum(pg_catalog.hashtextextended(ROW({string.Join(", ", table.Columns.Order(StringComparer.Ordinal).Select(c => "t." + Sql.Identifier(c)))})::text COLLATE "C", 0)), 0) FROM ONLY {table.QualifiedName} t""";
+        $"SELECT {table.Number.ToString(CultureInfo.InvariantCulture)}, count(*), coalesce(sum({RowHash(table.Columns)}), 0) FROM ONLY {table.QualifiedName} t";
+
+    private static string RowHash(IEnumerable<CarriedColumn> columns) => columns.OrderBy(c => c.Name, StringComparer.Ordinal).Chunk(ChainLength)
+        .Select((chain, i) => chain.Aggregate(i.ToString(CultureInfo.InvariantCulture), (seed, column) => $"pg_catalog.hashtextextended({Text(column)} COLLATE \"C\", {seed})"))
+        .Aggregate((string?)null, (before, chain) => before is null ? chain : $"pg_catalog.hashint8extended({chain}, {before})") ?? "0::int8";
+
+    private static string Text(CarriedColumn column)
+    {
+        var text = column.Output is { } output ? $"pg_catalog.textin({output}(t.{Sql.Identifier(column.Name)}))" : $"t.{Sql.Identifier(column.Name)}::text";
+        return column.NotNull ? $"({text})" : $"coalesce({text}, {Null})";
+    }
 }

@@ -92,7 +92,7 @@ public sealed partial class LostTables : PreparedHosts
     public const string Weird = "-We\"ird.S chema.-ta'b \"$*?[ü\nx";
 
     private static readonly string[] Dumped =
-        ["plain", "sales.*", "public.lines", "public.region", "public.v1", "public.v2", "public.mv", "public.logs*", "public.par", "public.chi", "\"-We\"\"ird.S chema\".*", "public.empty0", "public.unl",
+        ["plain", "sales.*", "public.lines", "public.region", "public.v1", "public.v2", "public.mv", "public.logs*", "public.par", "public.chi", "\"-We\"\"ird.S chema\".*", "public.empty0", "public.unl", "public.kinds",
             "public.target", "public.pointer", "public.owned", "public.failing", "public.big1", "public.big2"];
 
     private const string Roles =
@@ -168,13 +168,18 @@ public sealed partial class LostTables : PreparedHosts
         CREATE TABLE pointer (id int REFERENCES target);
         CREATE TABLE owned (a int); ALTER TABLE owned OWNER TO gone_owner;
         CREATE TABLE failing (a int PRIMARY KEY); INSERT INTO failing SELECT generate_series(1, 100);
-        CREATE TABLE again (a int); CREATE TABLE big1 (a int, t text); CREATE TABLE big2 (a int, t text); CREATE TABLE big3 (a int, t text);
+        CREATE TYPE pair AS (x int, y text); CREATE TYPE shade AS ENUM ('dark', 'light');
+        CREATE FUNCTION shade_text(shade) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ''all the same''::text'; CREATE CAST (shade AS text) WITH FUNCTION shade_text(shade);
+        CREATE TABLE kinds (b bool, c char(5), n name, q "char", i inet, x xml, p point, r int4range, m bit(3), v tsvector, u uuid, k pair, ks pair[], s shade NOT NULL, o oid, l regclass, z timetz, h float4, e text[][]);
+        INSERT INTO kinds VALUES (true, 'a', 'n', 'q', '10.0.0.1/8', '<a>&amp;</a>', '(1.5,2)', '[1,5)', B'101', 'fat cat', '7f0c2f2a-0000-4000-8000-000000000001', (1, 'it"s'), ARRAY[(2, NULL)::pair, NULL], 'light',
+          1, 'region', '12:00+02', 'NaN', '{{a,"b c"},{NULL,""}}'), (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'dark', NULL, NULL, NULL, NULL, NULL);
+        CREATE TABLE again (a int); CREATE TABLE big1 (a int, t text); CREATE TABLE big2 (a int, t text); CREATE TABLE big3 (a int, t text); CREATE TABLE big4 (a int);
         INSERT INTO big1 SELECT i, repeat('x', 100) FROM generate_series(1, 50000) i; INSERT INTO big2 SELECT * FROM big1; INSERT INTO big3 SELECT * FROM big1;
         """;
 
     private const string Drop =
         """
-        BEGIN; DROP SCHEMA sales CASCADE; DROP TABLE plain, logs, empty0, unl, target, owned, failing, again, big1, big2, big3 CASCADE; DROP TABLE par CASCADE; DROP SCHEMA "-We""ird.S chema" CASCADE; COMMIT;
+        BEGIN; DROP SCHEMA sales CASCADE; DROP TABLE plain, logs, kinds, empty0, unl, target, owned, failing, again, big1, big2, big3, big4 CASCADE; DROP TABLE par CASCADE; DROP SCHEMA "-We""ird.S chema" CASCADE; COMMIT;
         """;
 
     // What went on meanwhile: default privileges, roles that left, rows that no longer fit, a new table with an old name.

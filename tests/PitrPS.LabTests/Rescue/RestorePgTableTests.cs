@@ -78,14 +78,14 @@ public sealed class RestorePgTableTests(LostTables hosts) : IClassFixture<LostTa
     }
 
     [LabFact]
-    public void A_parent_and_its_child_come_back_together_and_tables_without_columns_or_wal_too()
+    public void A_parent_and_its_child_come_back_together_and_tables_of_many_types_none_and_without_wal_too()
     {
-        var restored = Restore("par", "chi", "empty0", "unl");
-        Assert.Equal([("public.chi", 1L), ("public.empty0", 2L), ("public.par", 1L), ("public.unl", 0L)],
+        var restored = Restore("par", "chi", "empty0", "unl", "kinds");
+        Assert.Equal([("public.chi", 1L), ("public.empty0", 2L), ("public.kinds", 2L), ("public.par", 1L), ("public.unl", 0L)],
             restored.Select(r => (r.Properties["Table"].Value.ToString()!, (long)r.Properties["RowsRestored"].Value)).Order());
         Assert.All(restored, r => Assert.Equal(true, r.Properties["IsProven"].Value));
         Assert.Contains("unlogged", Notes(restored.Single(r => r.Properties["Table"].Value.ToString() == "public.unl")), StringComparison.Ordinal);
-        foreach (var table in new[] { "public.par", "public.chi", "public.empty0" })
+        foreach (var table in new[] { "public.par", "public.chi", "public.empty0", "public.kinds" })
         {
             Assert.Equal(hosts.Before[table], hosts.Dump(table));
         }
@@ -184,22 +184,71 @@ public sealed class RestorePgTableTests(LostTables hosts) : IClassFixture<LostTa
         hosts.AssertNothingLeft();
     }
 
+    [FaultFact]
+    public async Task A_link_that_is_cut_in_the_middle_leaves_no_half_of_it_and_the_next_run_begins_anew()
+    {
+        using (var blockade = hosts.Block("public.big3"))
+        {
+            using var client = new ClientProcess(Snapshots.ConnectScript(hosts.Lab) + "\ntry { Get-PitrRecovery $standby | Restore-PgTable -To $primary -Table big3 -Confirm:$false -ErrorAction Stop } catch { $_.FullyQualifiedErrorId; exit 1 }");
+            blockade.WaitForSomebody();
+            hosts.Lab.PauseNetwork(Lab.Standby);
+            try
+            {
+                Assert.NotEqual(0, await client.WaitAsync(TimeSpan.FromSeconds(60)));
+                Assert.Contains("PitrPS.HostUnreachable", client.Text, StringComparison.Ordinal);
+                // Until the sender on the standby has noticed, too.
+                var watch = System.Diagnostics.Stopwatch.StartNew();
+                while (hosts.Lab.Shell(Lab.Standby, "systemctl is-active 'pitrps-restore-*' || true").Contains("active\n", StringComparison.Ordinal) && watch.Elapsed < TimeSpan.FromSeconds(60))
+                {
+                    await Task.Delay(500);
+                }
+            }
+            finally
+            {
+                hosts.Lab.ResumeNetwork(Lab.Standby);
+            }
+
+            // Its session on the primary still waits, and is ended by the next run.
+            Assert.Equal("1", hosts.Sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pitrps restore%'"));
+        }
+
+        using var session = hosts.NewSession();
+        AssertProven(Assert.Single(session.Get("Get-PitrRecovery $standby | Restore-PgTable -To $primary -Table big3")), 50_000);
+        hosts.AssertNothingLeft();
+    }
+
+    [LabFact]
+    public void A_primary_whose_sshd_does_not_let_the_databases_user_in_is_said_so_and_left_as_it_was()
+    {
+        hosts.Lab.Shell(Lab.Primary, "echo 'DenyUsers postgres' > /etc/ssh/sshd_config.d/zz-test.conf; systemctl reload ssh");
+        try
+        {
+            hosts.Run("$recovery | Restore-PgTable -To $primary -Table big4").SingleError("PitrPS.RestoreKeyRefused");
+            hosts.AssertNothingLeft();
+            Assert.False(hosts.Has("public.big4"));
+        }
+        finally
+        {
+            hosts.Lab.Shell(Lab.Primary, "rm /etc/ssh/sshd_config.d/zz-test.conf; systemctl reload ssh");
+        }
+    }
+
     [LabFact]
     public void WhatIf_shows_the_transaction_and_changes_nothing()
     {
-        var run = hosts.Run("$recovery | Restore-PgTable -To $primary -Table big3 -WhatIf");
+        var run = hosts.Run("$recovery | Restore-PgTable -To $primary -Table big4 -WhatIf");
         Assert.Equal(true, run.Single().Properties["IsPlanned"].Value);
-        Assert.Contains("CREATE TABLE public.big3", run.HostText, StringComparison.Ordinal);
+        Assert.Contains("CREATE TABLE public.big4", run.HostText, StringComparison.Ordinal);
         Assert.Contains("restrict,expiry-time=", run.HostText, StringComparison.Ordinal);
-        Assert.False(hosts.Has("public.big3"));
+        Assert.False(hosts.Has("public.big4"));
         hosts.AssertNothingLeft();
     }
 
     [LabTheory]
     [InlineData("$recovery | Restore-PgTable -To $primary -Table nosuch", "PitrPS.TableNotFound")]
-    [InlineData("$recovery | Restore-PgTable -To $standby -Table big3", "PitrPS.WrongPrimary")]
-    [InlineData("$recovery | Restore-PgTable -To $primary -Table big3 -PrimarySshPort 1", "PitrPS.PrimaryUnreachableFromStandby")]
-    [InlineData("$recovery | Restore-PgTable -To $primary -Table big3 -Database nosuch", "PitrPS.DatabaseMissing")]
+    [InlineData("$recovery | Restore-PgTable -To $standby -Table big4", "PitrPS.WrongPrimary")]
+    [InlineData("$recovery | Restore-PgTable -To $primary -Table big4 -PrimarySshPort 1", "PitrPS.PrimaryUnreachableFromStandby")]
+    [InlineData("$recovery | Restore-PgTable -To $primary -Table big4 -Database nosuch", "PitrPS.DatabaseMissing")]
     public void Wrong_input_is_an_error_with_a_next_step_and_changes_nothing(string script, string id)
     {
         hosts.Run(script).SingleError(id);

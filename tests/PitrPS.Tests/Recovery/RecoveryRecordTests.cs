@@ -76,8 +76,8 @@ public class RecoveryRecordTests
     {
         await TestStandby.Record(Standby).WriteAsync(Standby, default);
         var table = new ProvenTable(TestStandby.Incident(Standby).Tables[0], 3, "c", TestStandby.On(new FakeRemoteHost("primary")));
-        await RecoveryRecord.MarkRestoredAsync(Standby, table, default);
-        await RecoveryRecord.MarkRestoredAsync(Standby, table with { Rows = 4 }, default);
+        await RecoveryRecord.MarkRestoredAsync(Standby, [table], default);
+        await RecoveryRecord.MarkRestoredAsync(Standby, [table with { Rows = 4 }], default);
 
         var marked = Assert.Single((await RecoveryRecord.ReadAsync(Standby, default))!.Restored);
         Assert.Equal((16391u, 4L, "primary:15/main"), (marked.Oid, marked.Rows, marked.To));
@@ -86,7 +86,7 @@ public class RecoveryRecordTests
     [Fact]
     public async Task Remembers_nothing_of_a_recovery_that_is_gone()
     {
-        await RecoveryRecord.MarkRestoredAsync(Standby, new ProvenTable(TestStandby.Incident(Standby).Tables[0], 3, "c", Standby), default);
+        await RecoveryRecord.MarkRestoredAsync(Standby, [new ProvenTable(TestStandby.Incident(Standby).Tables[0], 3, "c", Standby)], default);
         Assert.Empty(_host.Written);
     }
 }

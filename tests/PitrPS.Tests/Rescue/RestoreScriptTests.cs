@@ -20,7 +20,7 @@ public class RestoreScriptTests
     {
         Encoding = "LATIN1",
         Tables = [new IncidentTable("shop", "public", "T a", 100, null)],
-        Carried = [new CarriedTable(1, 100, "public", "T a", ["a", "B"], generated, false, 1)],
+        Carried = [new CarriedTable(1, 100, "public", "T a", [new("a"), new("B")], generated, false, 1)],
         Leaves = new Dictionary<uint, IReadOnlyList<uint>> { [100] = [100] },
         Objects = [Table, Index, Lines, ForeignKey],
         Made = made,
