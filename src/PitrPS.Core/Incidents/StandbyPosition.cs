@@ -49,7 +49,7 @@ internal sealed record StandbyPosition
     public string TargetTimeline { get; init; } = "latest";
 
     /// <summary>Asks the standby.</summary>
-    /// <exception cref="PitrException"><c>PitrPS.NotAStandby</c> for a primary, <c>PitrPS.PlannedObject</c> for a plan, <c>PitrPS.RemoteCommandFailed</c> when pg_control cannot be read.</exception>
+    /// <exception cref="PitrException"><c>PitrPS.NotAStandby</c> for a primary, <c>PitrPS.PlannedObject</c> for a plan, <c>PitrPS.VersionUnsupported</c>, <c>PitrPS.RemoteCommandFailed</c> when pg_control cannot be read.</exception>
     public static async Task<StandbyPosition> ReadAsync(PgServer server, IFeedback feedback, CancellationToken cancel)
     {
         if (server.IsPlanned)
@@ -59,6 +59,7 @@ internal sealed record StandbyPosition
                 "Run the commands before this one without -WhatIf.", server);
         }
 
+        PgVersion.Require(server);
         var said = await server.Host.RunCheckedAsync(RemoteCommand.Shell(ControlScript, server.Program("pg_controldata"), server.DataDirectory,
             server.Program("postgres"), server.ConfigDirectory).As(server.OsUser), cancel).ConfigureAwait(false);
         var position = FromControl(server, said.Text);

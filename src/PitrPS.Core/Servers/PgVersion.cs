@@ -9,12 +9,16 @@ internal static class PgVersion
     /// <summary>The newest major that is known of; what is looked for where no version is asked for.</summary>
     public const int Newest = 18;
 
+    /// <summary>Refuses a server of a version that is too old, whatever is to be done with it.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.VersionUnsupported</c></exception>
+    public static void Require(PgServer server) => Require(server.Version, server);
+
     /// <exception cref="PitrException"><c>PitrPS.VersionUnsupported</c></exception>
     public static void Require(int major, object? target)
     {
         if (major < Oldest)
         {
-            throw new PitrException("PitrPS.VersionUnsupported", ErrorKind.NotImplemented, $"PostgreSQL {major} is not supported; the oldest version that is, is {Oldest}.",
+            throw new PitrException("PitrPS.VersionUnsupported", ErrorKind.NotImplemented, $"{(target is PgServer server ? $"{server.Id} is PostgreSQL {major}, which" : $"PostgreSQL {major}")} is not supported; the oldest version that is, is {Oldest}. Nothing was changed.",
                 $"Take version {Oldest} or newer. A server of an older version has to be upgraded first (pg_upgrade).", target);
         }
     }

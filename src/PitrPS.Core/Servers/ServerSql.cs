@@ -11,7 +11,7 @@ internal static class ServerSql
     /// Several statements in one call are one transaction, and the last one's rows come back;
     /// nothing of a session (SET, temporary tables, locks) may be counted on in the next call.
     /// </summary>
-    /// <exception cref="PitrException"><c>PitrPS.PlannedObject</c> for a server that is only planned; what the session throws, see <see cref="ISqlSession"/>.</exception>
+    /// <exception cref="PitrException"><c>PitrPS.PlannedObject</c> for a server that is only planned, <c>PitrPS.VersionUnsupported</c> for one that is too old; what the session throws, see <see cref="ISqlSession"/>.</exception>
     public static async Task<ISqlSession> OpenAsync(PgServer server, string database, IFeedback feedback, CancellationToken cancel)
     {
         cancel.ThrowIfCancellationRequested();
@@ -22,6 +22,7 @@ internal static class ServerSql
                 "Run the commands before this one without -WhatIf.", server);
         }
 
+        PgVersion.Require(server);
         var logins = ServerLogins.Of(server.Host);
         if (await logins.FindAsync(server, cancel).ConfigureAwait(false) is { } login)
         {

@@ -80,8 +80,18 @@ public sealed class Lab
         return hosts.FirstOrDefault(h => h.Name == name) ?? throw new InvalidOperationException($"{path} has no host named {name}.");
     }
 
-    /// <summary>Two hosts that nobody has touched, running.</summary>
-    public void Create() => Run("create", Primary, Standby);
+    /// <summary>Two hosts that nobody has touched, running, in place of those that are there.</summary>
+    /// <param name="suite">The distribution, as the lab knows it.</param>
+    public void Create(string suite)
+    {
+        string[] there = [.. Run("list").Split('\n').Select(l => l.Split(' ', StringSplitOptions.RemoveEmptyEntries)).Where(w => w is [Primary or Standby, ..]).Select(w => w[0])];
+        if (there.Length > 0)
+        {
+            Run(["destroy", .. there]);
+        }
+
+        Run("create", Primary, Standby, "--suite", suite);
+    }
 
     /// <summary>Puts both hosts back into the state of a snapshot, running.</summary>
     public void Restore(string snapshot)

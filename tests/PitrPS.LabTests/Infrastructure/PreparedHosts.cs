@@ -12,17 +12,33 @@ public abstract class PreparedHosts : IDisposable
 {
     private readonly Lazy<PowerShellEngine> _engine;
 
-    private protected PreparedHosts(string snapshot)
+    private protected PreparedHosts(string snapshot, int major = Snapshots.DefaultMajor)
     {
+        Major = major;
         if (Lab.WhyNot() is null)
         {
-            Snapshots.Restore(snapshot);
+            Snapshots.Restore(snapshot, major);
         }
 
         _engine = new Lazy<PowerShellEngine>(NewSession);
     }
 
     public Lab Lab => Lab.Shared;
+
+    /// <summary>The major version of PostgreSQL that the hosts' distribution brings.</summary>
+    public int Major { get; }
+
+    /// <summary>The standby's data directory, and the primary's.</summary>
+    public string Data => $"/var/lib/postgresql/{Major}/main";
+
+    /// <summary>The directory of postgresql.conf on both.</summary>
+    public string Config => $"/etc/postgresql/{Major}/main";
+
+    /// <summary>The service that runs either server.</summary>
+    public string ServiceUnit => $"postgresql@{Major}-main.service";
+
+    /// <summary>Where the programs of this major are.</summary>
+    public string Bin => $"/usr/lib/postgresql/{Major}/bin";
 
     public LabHost Primary => Lab.Host(Lab.Primary);
 
@@ -57,13 +73,46 @@ public abstract class PreparedHosts : IDisposable
 }
 
 /// <summary>Two hosts without PostgreSQL.</summary>
-public sealed class BareHosts() : PreparedHosts(Snapshots.Bare);
+public class BareHosts : PreparedHosts
+{
+    public BareHosts() : base(Snapshots.Bare)
+    {
+    }
+
+    private protected BareHosts(int major) : base(Snapshots.Bare, major)
+    {
+    }
+}
 
 /// <summary>Two hosts with a server each that Install-PgServer made.</summary>
-public sealed class InstalledHosts() : PreparedHosts(Snapshots.Installed);
+public class InstalledHosts : PreparedHosts
+{
+    public InstalledHosts() : base(Snapshots.Installed)
+    {
+    }
+
+    private protected InstalledHosts(int major) : base(Snapshots.Installed, major)
+    {
+    }
+}
 
 /// <summary>An archiving primary and its delayed standby (3 days), both running.</summary>
-public sealed class StandbyHosts() : PreparedHosts(Snapshots.Standby);
+public class StandbyHosts : PreparedHosts
+{
+    public StandbyHosts() : base(Snapshots.Standby)
+    {
+    }
+
+    private protected StandbyHosts(int major) : base(Snapshots.Standby, major)
+    {
+    }
+}
+
+/// <summary>The same with PostgreSQL 13, on Debian 11.</summary>
+public sealed class StandbyHosts13() : StandbyHosts(13);
+
+/// <summary>The same with PostgreSQL 17, on Debian 13.</summary>
+public sealed class StandbyHosts17() : StandbyHosts(17);
 
 /// <summary>The states that <see cref="PreparedHosts"/> come from.</summary>
 internal static class Snapshots
@@ -72,14 +121,22 @@ internal static class Snapshots
     public const string Installed = "installed-pair";
     public const string Standby = "standby-pair";
 
+    /// <summary>What most tests run on: Debian 12.</summary>
+    public const int DefaultMajor = 15;
+
+    // A distribution for each major.
+    private static readonly Dictionary<int, string> Suites = new() { [13] = "bullseye", [15] = "bookworm", [17] = "trixie" };
+
     private static readonly Dictionary<string, string> Broken = [];
 
     /// <summary>Puts the hosts into this state, making it first if this run has not made it yet.</summary>
-    public static void Restore(string snapshot)
+    public static void Restore(string snapshot, int major)
     {
-        Ensure(snapshot);
-        Lab.Shared.Restore(snapshot);
+        Ensure(snapshot, major);
+        Lab.Shared.Restore(NameOf(snapshot, major));
     }
+
+    private static string NameOf(string snapshot, int major) => major == DefaultMajor ? snapshot : $"{snapshot}-{major}";
 
     /// <summary>Connects both hosts and reads the servers that are on them.</summary>
     public static string ConnectScript(Lab lab) =>
@@ -92,30 +149,31 @@ internal static class Snapshots
         $ErrorActionPreference = 'Continue'
         """;
 
-    private static void Ensure(string snapshot)
+    private static void Ensure(string snapshot, int major)
     {
-        if (Broken.TryGetValue(snapshot, out var why))
+        var name = NameOf(snapshot, major);
+        if (Broken.TryGetValue(name, out var why))
         {
             throw new InvalidOperationException($"The hosts for this could not be prepared before: {why}");
         }
 
-        if (Lab.Shared.HasSnapshot(snapshot))
+        if (Lab.Shared.HasSnapshot(name))
         {
             return;
         }
 
         try
         {
-            Make(snapshot);
+            Make(snapshot, major);
         }
         catch (Exception e)
         {
-            Broken[snapshot] = e.Message;
+            Broken[name] = e.Message;
             throw;
         }
     }
 
-    private static void Make(string snapshot)
+    private static void Make(string snapshot, int major)
     {
         var lab = Lab.Shared;
         switch (snapshot)
@@ -123,19 +181,19 @@ internal static class Snapshots
             case Bare:
                 if (!lab.IsForeign)
                 {
-                    lab.Create();
+                    lab.Create(Suites[major]);
                 }
 
                 break;
             case Installed:
-                Restore(Bare);
+                Restore(Bare, major);
                 Prepare("""
                     $null = $primaryHost | Install-PgServer -Confirm:$false
                     $null = $standbyHost | Install-PgServer -Confirm:$false
                     """);
                 break;
             case Standby:
-                Restore(Installed);
+                Restore(Installed, major);
                 Prepare("""
                     $primary = $primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -Confirm:$false
                     $null = $standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -Confirm:$false |
@@ -146,7 +204,7 @@ internal static class Snapshots
                 throw new ArgumentOutOfRangeException(nameof(snapshot), snapshot, "Unknown state.");
         }
 
-        lab.Keep(snapshot);
+        lab.Keep(NameOf(snapshot, major));
     }
 
     private static void Prepare(string script)

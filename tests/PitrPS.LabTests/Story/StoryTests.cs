@@ -12,13 +12,13 @@ public abstract class StoryTests(StandbyHosts hosts)
         """;
 
     // Path, size, mtime and ctime of every file of the stopped standby, whenever systemd has stopped it and before it starts it again.
-    private const string Watch =
-        """
-        mkdir -p /run/systemd/system/postgresql@15-main.service.d
-        cat > /run/systemd/system/postgresql@15-main.service.d/test.conf <<'UNIT'
+    private string Watch =>
+        $"""
+        mkdir -p /run/systemd/system/{hosts.ServiceUnit}.d
+        cat > /run/systemd/system/{hosts.ServiceUnit}.d/test.conf <<'UNIT'
         [Service]
-        ExecStopPost=+/bin/sh -c "find /var/lib/postgresql/15/main -printf '%%p %%s %%T@ %%C@\n' | sort > /run/test-stopped"
-        ExecStartPre=+/bin/sh -c "find /var/lib/postgresql/15/main -printf '%%p %%s %%T@ %%C@\n' | sort > /run/test-starting"
+        ExecStopPost=+/bin/sh -c "find {hosts.Data} -printf '%%p %%s %%T@ %%C@\n' | sort > /run/test-stopped"
+        ExecStartPre=+/bin/sh -c "find {hosts.Data} -printf '%%p %%s %%T@ %%C@\n' | sort > /run/test-starting"
         UNIT
         systemctl daemon-reload
         """;
@@ -56,17 +56,17 @@ public abstract class StoryTests(StandbyHosts hosts)
         var checksum = Primary("SELECT md5(string_agg(id || content, ',' ORDER BY id)) FROM pitr2");
         Assert.Equal(Primary("SELECT md5(string_agg(i || md5(i::text), ',' ORDER BY i)) FROM generate_series(1, 20000) i"), checksum);
         Assert.Equal("Replaying", $"{hosts.Get("($standby | Get-ReplicationStatus).Replay").Single()}");
-        Assert.Equal("1", Standby("runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_controldata -D /var/lib/postgresql/15/main | sed -n \"s/^Latest checkpoint's TimeLineID: *//p\""));
+        Assert.Equal("1", Standby($"runuser -u postgres -- {hosts.Bin}/pg_controldata -D {hosts.Data} | sed -n \"s/^Latest checkpoint's TimeLineID: *//p\""));
         Assert.NotEqual("0", Standby("wc -l < /run/test-stopped"));
         Assert.Equal("", Standby("diff /run/test-stopped /run/test-starting || true"));
-        Assert.Equal("", Standby("ls -d /var/lib/postgresql/15/*scratch* /run/pitrps-scratch* /var/lib/pitrps/recoveries/* 2>/dev/null || true"));
+        Assert.Equal("", Standby($"ls -d /var/lib/postgresql/{hosts.Major}/*scratch* /run/pitrps-scratch* /var/lib/pitrps/recoveries/* 2>/dev/null || true"));
         Assert.Equal("", Standby("systemctl list-units --all --plain --no-legend 'pitrps-scratch*' 'pitrps-restore*'"));
         Assert.Equal("", Standby("grep -E 'pitrps-(scratch|restore)' /proc/mounts || true"));
         Assert.Empty(hosts.Get("$standbyHost, $primaryHost | Get-PitrOperation"));
     }
 
     /// <summary>Others write before and after the DROP.</summary>
-    public sealed class OnABusyPrimary(StandbyHosts hosts) : StoryTests(hosts), IClassFixture<StandbyHosts>
+    public abstract class OnABusyPrimary(StandbyHosts hosts) : StoryTests(hosts)
     {
         [LabFact]
         public void One_pipeline_brings_the_table_back_and_loses_nothing_else()
@@ -81,12 +81,12 @@ public abstract class StoryTests(StandbyHosts hosts)
     }
 
     /// <summary>The DROP is the first transaction after a quiet time, so the standby has replayed its lock at once.</summary>
-    public sealed class OnAnIdlePrimary(StandbyHosts hosts) : StoryTests(hosts), IClassFixture<StandbyHosts>
+    public abstract class OnAnIdlePrimary(StandbyHosts hosts) : StoryTests(hosts)
     {
         [LabFact]
         public void One_pipeline_brings_the_table_back()
         {
-            hosts.Lab.Shell(Lab.Primary, "systemctl stop pitrps-heartbeat-15-main.timer");
+            hosts.Lab.Shell(Lab.Primary, $"systemctl stop pitrps-heartbeat-{hosts.Major}-main.timer");
             Begin();
             Primary("DROP TABLE pitr2");
             Recover();
@@ -94,4 +94,16 @@ public abstract class StoryTests(StandbyHosts hosts)
 
         private readonly StandbyHosts hosts = hosts;
     }
+
+    public sealed class OnABusyPrimary13(StandbyHosts13 hosts) : OnABusyPrimary(hosts), IClassFixture<StandbyHosts13>;
+
+    public sealed class OnABusyPrimary15(StandbyHosts hosts) : OnABusyPrimary(hosts), IClassFixture<StandbyHosts>;
+
+    public sealed class OnABusyPrimary17(StandbyHosts17 hosts) : OnABusyPrimary(hosts), IClassFixture<StandbyHosts17>;
+
+    public sealed class OnAnIdlePrimary13(StandbyHosts13 hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts13>;
+
+    public sealed class OnAnIdlePrimary15(StandbyHosts hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts>;
+
+    public sealed class OnAnIdlePrimary17(StandbyHosts17 hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts17>;
 }

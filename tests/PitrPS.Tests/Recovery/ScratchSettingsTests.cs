@@ -42,8 +42,11 @@ public class ScratchSettingsTests
 
     [Theory]
     [InlineData(13, new[] { "promote_trigger_file", "stats_temp_directory" })]
+    [InlineData(14, new[] { "promote_trigger_file", "stats_temp_directory" })]
     [InlineData(15, new[] { "archive_library", "promote_trigger_file" })]
+    [InlineData(16, new[] { "archive_library" })]
     [InlineData(17, new[] { "archive_library" })]
+    [InlineData(18, new[] { "archive_library" })]
     public void Names_only_settings_that_the_version_has(int major, string[] expected) =>
         Assert.Equal(expected, Settings(major).Keys.Where(k => k is "promote_trigger_file" or "stats_temp_directory" or "archive_library"));
 
