@@ -235,7 +235,33 @@ check_not "that does not see this one" other exec primary timeout 2 bash -c "</d
 check "it goes alone" other destroy --all
 check "this one is still here" is primary lab ssh primary hostname
 
+rhel() {
+  local place=https://download.postgresql.org/pub/repos/yum
+  echo '# the RHEL shape'
+  timed 10 "two hosts of it" lab create el-a el-b --family rhel
+  check "lab.json" is "rhel 13" sh -c "echo $(field "$PITRPS_LAB/lab.json" el-a family) $(field "$PITRPS_LAB/lab.json" el-a postgresMajor)"
+  check "systemd is up, no unit failed" inside el-a 'systemctl is-system-running --wait; test -z "$(systemctl --failed --plain --no-legend)"'
+  check "it says that it is CentOS 7" is "centos 7" lab ssh el-a '. /etc/os-release; echo $ID $VERSION_ID'
+  check "its sshd is sshd.service and reads one file" inside el-a 'systemctl is-active sshd; not systemctl cat ssh; not grep -i include /etc/ssh/sshd_config'
+  check "dbapw has sudo by wheel" is root password_ssh el-a "echo $(cat "$PITRPS_LAB/password") | sudo -S -p '' whoami 2>/dev/null"
+  check "nothing of Debian's packages, PostgreSQL or FUSE" inside el-a 'for c in apt-get dpkg pg_createcluster psql sshfs fusermount3; do not command -v $c; done; not getent passwd postgres; test -z "$(ls -A /var/lib/pgsql)"'
+  check "sudo yum -y install epel-release fuse-sshfs" lab ssh el-a 'sudo yum -y -q install epel-release && sudo yum -y -q install fuse-sshfs && sshfs -V'
+  check_not "a package of PGDG is refused while its key is unknown" lab ssh el-a "curl -fsS -O $place/reporpms/EL-7-x86_64/pgdg-redhat-repo-latest.noarch.rpm && sudo yum -y -q install --setopt=localpkg_gpgcheck=1 ./pgdg-redhat-repo-latest.noarch.rpm"
+  check "and installs with it" lab ssh el-a "curl -fsS -o key $place/keys/PGDG-RPM-GPG-KEY-RHEL7 && sudo rpm --import key && sudo yum -y -q install --setopt=localpkg_gpgcheck=1 ./pgdg-redhat-repo-latest.noarch.rpm"
+  check "sudo yum -y install postgresql13-server postgresql13-contrib" lab ssh el-a 'sudo yum -y -q install postgresql13-server postgresql13-contrib'
+  check "postgresql-13-setup initdb, systemctl start" inside el-a '/usr/pgsql-13/bin/postgresql-13-setup initdb; systemctl start postgresql-13'
+  check "runs, with its extensions" is 13 lab exec el-a su postgres -c "psql -XAtqc 'create extension pg_trgm' -c \"select current_setting('server_version_num')::int / 10000\""
+  check "its files are the postgres group's" is "postgres postgres 700" lab exec el-a stat -c '%U %G %a' /var/lib/pgsql/13/data
+  check_not "an unsigned package is refused" inside el-b "echo '[u]
+name=u
+baseurl=http://10.77.$number.1:8077/centos7/unsigned/' >/etc/yum.repos.d/u.repo; yum -y -q install postgresql13-server"
+  check "a power cut" lab kill el-a
+  timed 5 "and a start" lab start el-a
+  check "destroy" lab destroy el-a el-b
+}
+
 suites "$@"
+rhel
 
 echo '# destroy'
 check "destroy" lab destroy other

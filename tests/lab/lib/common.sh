@@ -11,7 +11,7 @@ check_machine() {
   local command
   local -a missing=()
   [[ $EUID -eq 0 ]] || die "must run as root"
-  for command in apt-ftparchive debootstrap flock gpg ip mkfs.xfs nsenter openssl python3 ssh ssh-keygen systemd-nspawn unshare; do
+  for command in apt-ftparchive createrepo_c debootstrap flock gpg ip mkfs.xfs nsenter openssl python3 rpmbuild rpmsign ssh ssh-keygen systemd-nspawn unshare; do
     command -v "$command" >/dev/null || missing+=("$command")
   done
   [[ ${#missing[@]} -eq 0 ]] || die "missing: ${missing[*]}; install the packages named in $LAB_HOME/packages.txt"

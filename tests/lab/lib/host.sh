@@ -90,12 +90,20 @@ host_unmount() { # FOLDER [UMOUNT-OPTION]
 
 # What makes this host itself: name, keys, users' secrets, package source. Only before its first start.
 host_seed() {
-  local root=$HOST/root user kind
+  local root=$HOST/root user kind sshd
   echo "$NAME" >"$root/etc/hostname"
   printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 %s\n' "$NAME" >"$root/etc/hosts"
   tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
-  package_source "$SUITE" >"$root/etc/apt/sources.list.d/lab.sources"
-  [[ $PORT == 22 ]] || echo "Port $PORT" >>"$root/etc/ssh/sshd_config.d/50-lab.conf"
+  if [[ $(family_of "$SUITE") == rhel ]]; then
+    yum_source "$SUITE" >"$root/etc/yum.repos.d/CentOS-Base.repo"
+    # The lab stands in for these sites.
+    echo "$NETWORK.1 download.postgresql.org dl.fedoraproject.org" >>"$root/etc/hosts"
+    sshd=$root/etc/ssh/sshd_config
+  else
+    package_source "$SUITE" >"$root/etc/apt/sources.list.d/lab.sources"
+    sshd=$root/etc/ssh/sshd_config.d/50-lab.conf
+  fi
+  [[ $PORT == 22 ]] || echo "Port $PORT" >>"$sshd"
   # RSA with 3072 bits, the default, would take longer than all the rest.
   for kind in 'ed25519' 'ecdsa' 'rsa -b 2048'; do
     # shellcheck disable=SC2086
@@ -130,7 +138,7 @@ host_start() {
   host_mount
   if host_rests "$NAME"; then
     rm -f "$HOST/stopping"
-    start_daemon "$HOST/console.log" "$BASH" "$LAB_HOME/lib/run-host.sh" "$HOST" "pt$NUMBER-$NAME" "$(netns_of "$NAME")" "${CGROUPS[@]/%//$NAME}" >/dev/null
+    start_daemon "$HOST/console.log" "$BASH" "$LAB_HOME/lib/run-host.sh" "$HOST" "pt$NUMBER-$NAME" "$(netns_of "$NAME")" "$(data_place "$SUITE")" "${CGROUPS[@]/%//$NAME}" >/dev/null
     wait_until 5 host_runs "$NAME" || die "$NAME: systemd-nspawn does not start: $(tail -n 5 "$HOST/console.log")"
   fi
   wait_until "$BOOT_SECONDS" host_up || die "$NAME: no sshd on $ADDRESS:$PORT after $BOOT_SECONDS s; see $HOST/console.log"

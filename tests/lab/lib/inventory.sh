@@ -13,8 +13,8 @@ inventory_write() {
   for name in $(host_names); do
     entries+=("$(
       host_load "$name"
-      printf '{"name":"%s","address":"%s","port":%s,"user":"dba","keyFile":"%s","knownHosts":"%s","family":"debian","postgresMajor":%s,"passwordUser":"dbapw","passwordFile":"%s"}' \
-        "$name" "$ADDRESS" "$PORT" "$LAB/id_ed25519" "$LAB/known_hosts" "$(postgres_major "$SUITE")" "$LAB/password"
+      printf '{"name":"%s","address":"%s","port":%s,"user":"dba","keyFile":"%s","knownHosts":"%s","family":"%s","postgresMajor":%s,"passwordUser":"dbapw","passwordFile":"%s"}' \
+        "$name" "$ADDRESS" "$PORT" "$LAB/id_ed25519" "$LAB/known_hosts" "$(family_of "$SUITE")" "$(postgres_major "$SUITE")" "$LAB/password"
     )")
   done
   for name in $(host_names); do

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The package source of the hosts: a flat, signed apt repository that is made once beside each base and served on the bridge.
+# The package sources of the hosts, made once beside each base and served on the bridge: for Debian a flat, signed apt repository,
+# for the RHEL shape what build-rhel.sh makes.
 
 # Everything that a cmdlet may install on a host of the Debian family; dependencies that the base lacks come along.
 REPOSITORY_PACKAGES=(postgresql postgresql-client postgresql-common ssl-cert openssl sshfs fuse3 acl)
@@ -66,32 +67,63 @@ Signed-By: /usr/share/keyrings/pitrps-lab.gpg
 SOURCE
 }
 
-http_pid() {
+# As a site has it that keeps a mirror of its own.
+yum_source() { # SUITE
+  local part
+  for part in os extras; do
+    cat <<SOURCE
+[$part]
+name=CentOS-7 - $part
+baseurl=http://$NETWORK.1:$HTTP_PORT/$1/centos/7/$part/
+enabled=1
+gpgcheck=1
+gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7
+
+SOURCE
+  done
+}
+
+# server_pid NAME WORD...: the process of NAME.pid, if it still is the one whose command line has these words.
+server_pid() {
   local pid
-  pid=$(cat "$LAB/http.pid" 2>/dev/null) || return 1
+  pid=$(cat "$LAB/$1.pid" 2>/dev/null) || return 1
   # A process id may have been used again since: the command line tells.
-  tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "http.server --directory $LAB/www " || return 1
+  tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "${*:2}" || return 1
   echo "$pid"
 }
 
-http_answers() { (exec 3<>"/dev/tcp/$NETWORK.1/$HTTP_PORT") 2>/dev/null; }
+http_pid() { server_pid http "http.server --directory $LAB/www "; }
+https_pid() { server_pid https "https.py $LAB/www/"; }
+
+answers() { (exec 3<>"/dev/tcp/$NETWORK.1/$1") 2>/dev/null; }
 
 http_up() { # SUITE...
-  local suite
+  local suite folder
   mkdir -p "$LAB/www"
   for suite in "$@"; do
-    ln -sfn "$(base_folder "$suite")/repository" "$LAB/www/$suite"
+    folder=$(base_folder "$suite")
+    ln -sfn "$folder/repository" "$LAB/www/$suite"
+    [[ $(family_of "$suite") == debian ]] || https_up "$LAB/www/$suite" "$folder/tls"
   done
   http_pid >/dev/null && return
   (start_daemon "$LAB/http.log" python3 -m http.server --directory "$LAB/www" --bind "$NETWORK.1" "$HTTP_PORT" >"$LAB/http.pid")
-  wait_until 10 http_answers || die "the package source does not start: $(tail -n 3 "$LAB/http.log")"
+  wait_until 10 answers "$HTTP_PORT" || die "the package source does not start: $(tail -n 3 "$LAB/http.log")"
+}
+
+# PGDG and EPEL, under their own names.
+https_up() { # FOLDER TLS
+  https_pid >/dev/null && return
+  (start_daemon "$LAB/https.log" python3 "$LAB_HOME/lib/https.py" "$1" "$NETWORK.1" "$2/cert.pem" "$2/key.pem" >"$LAB/https.pid")
+  wait_until 10 answers 443 || die "the stand-in for PGDG and EPEL does not start: $(tail -n 3 "$LAB/https.log")"
 }
 
 http_down() {
-  local pid
-  pid=$(http_pid) || return 0
-  kill "$pid" 2>/dev/null || true
-  wait_until 5 http_gone || kill -KILL "$pid"
+  local server pid
+  for server in http https; do
+    pid=$("${server}_pid") || continue
+    kill "$pid" 2>/dev/null || true
+    wait_until 5 server_gone "$server" || kill -KILL "$pid"
+  done
 }
 
-http_gone() { ! http_pid >/dev/null; }
+server_gone() { ! "${1}_pid" >/dev/null; }

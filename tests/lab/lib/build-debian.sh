@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build-base.sh SUITE FOLDER: FOLDER/root is a plain Debian server as an administrator gets it, FOLDER/repository its package source.
+# build-debian.sh SUITE FOLDER: FOLDER/root is a plain Debian server as an administrator gets it, FOLDER/repository its package source.
 # The base carries nothing that a cmdlet of PitrPS must do by itself: no PostgreSQL, no FUSE, no settings for either.
 set -euo pipefail
 shopt -s inherit_errexit
