@@ -172,8 +172,8 @@ internal sealed class ArchiveReader
             RemoteCommand.Shell(
                 """
                 umask 022
-                exec 9>"$3" && flock 9 && awk -v owner="$2" '$NF != owner' "$1" > "$1.new" && sync "$1.new" && mv -f "$1.new" "$1"
-                """, KeyFile, owner, LockFile).AsRoot()),
+                mkdir -p "$4" && exec 9>"$3" && flock 9 && awk -v owner="$2" '$NF != owner' "$1" > "$1.new" && sync "$1.new" && mv -f "$1.new" "$1"
+                """, KeyFile, owner, LockFile, HostPaths.Run).AsRoot()),
         SshdConfig.RemovalStep(_primary.Host, "reader-sshd", $"Take the rules for {Account} from sshd, if no other standby reads the archive", sshdConfig, Account, IsStillReadAsync),
         UnitSteps.Gone(_primary.Host, "reader-mount", "Show the archive to the reader no more, if no other standby reads it", MountUnit, [MountUnit], IsStillReadAsync),
         new("reader-account", $"Remove the account {Account}, if no other standby reads the archive", _primary.Host)
