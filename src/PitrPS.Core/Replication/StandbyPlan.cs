@@ -227,6 +227,7 @@ internal sealed class StandbyPlan
         Planning.Steps.Absent(_standby.Host, "standby-old", "Remove the empty cluster that was replaced", OldDirectory),
         .. OwnedSettings.Steps(_standby, "standby", Settings(), SettingsReach.Files),
         ProvisionedRole.ShareStep(_primary, _standby, "standby-login"),
+        BootStart.On(_standby, "standby-boot"),
         ServerControl.StartStep(_standby, "standby-start"),
         Remember(),
         Following(),

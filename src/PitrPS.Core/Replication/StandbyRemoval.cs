@@ -33,9 +33,7 @@ internal static class StandbyRemoval
             Steps =
             [
                 ServerControl.StopStep(standby, "remove-stop"),
-                Steps.Command(standby.Host, "remove-disable", "Keep it from starting at boot",
-                    RemoteCommand.Shell("""[ -z "$1" ] || ! systemctl is-enabled --quiet "$1" """, standby.ServiceUnit ?? ""),
-                    RemoteCommand.Of("systemctl", "disable", standby.ServiceUnit ?? "").AsRoot()),
+                BootStart.Off(standby, "remove-disable"),
                 Query(primary, "remove-slot", $"Drop the replication slot {names.Slot}",
                     $"SELECT 1 FROM pg_replication_slots WHERE slot_name = {Sql.Literal(names.Slot)}",
                     $"SELECT pg_drop_replication_slot({Sql.Literal(names.Slot)})"),
