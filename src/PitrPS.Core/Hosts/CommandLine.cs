@@ -10,6 +10,9 @@ internal enum SudoWay
 
     /// <summary>sudo wants the password, which goes ahead of the command's input in a line of its own and is used up before the command starts.</summary>
     Password,
+
+    /// <summary>sudo wants the password for each command anew (timestamp_timeout=0) and reads it from a pipe of its own, which only the user who logged in can open.</summary>
+    PasswordEachTime,
 }
 
 /// <summary>
@@ -37,13 +40,36 @@ internal static class CommandLine
     private const string ByRunuser = "h=$(getent passwd \"$1\" | cut -d: -f6); u=$1; shift; exec runuser -u \"$u\" -- env HOME=\"${h:-/}\" USER=\"$u\" LOGNAME=\"$u\" \"$@\"";
 
     // read takes one byte at a time, so that everything after the password's line is left for the command. printf is the shell's own: no argument vector holds the password.
-    // sudo remembers for the process that called it, so the command must be a child of this same shell: no exec.
-    private const string WithPassword =
+    private const string ReadPassword =
         """
         [ "$(command -v printf)" = printf ] || { echo 'printf is not built into /bin/sh' >&2; exit 77; }
         IFS= read -r p || exit 77
+
+        """;
+
+    // sudo remembers for the process that called it, so the command must be a child of this same shell: no exec.
+    private const string TellOnce =
+        """
         printf '%s\n' "$p" | sudo -S -p '' -v >/dev/null || exit 77
         p=
+
+        """;
+
+    // sudo -A asks a program, which gets the prompt as its argument: cat, and the pipe's name. Nothing of ours has to be executable (a noexec /tmp),
+    // standard input stays the command's alone, and no disk sees the password. The name is gone before the password is in the pipe: one reader, once;
+    // sudo's next question after a wrong password finds nothing. A writer that nobody asks is ended with the shell.
+    private const string TellWhenAsked =
+        """
+        for t in "${XDG_RUNTIME_DIR:-/dev/shm}" /dev/shm /tmp /var/tmp; do d=$(mktemp -d "$t/.pitrps-sudo.XXXXXXXX" 2>/dev/null) && break; d=; done
+        [ "$d" ] && mkfifo -m 600 "$d/p" || { echo 'no folder takes a pipe for the password' >&2; exit 77; }
+        { exec 3>"$d/p" && rm -rf -- "$d" && printf '%s\n' "$p" >&3; } </dev/null >/dev/null 2>&1 &
+        w=$!
+        p=
+        trap 'kill "$w" 2>/dev/null; rm -rf -- "$d"' EXIT
+        trap 'exit 143' HUP INT TERM
+        SUDO_ASKPASS=/bin/cat
+        export SUDO_ASKPASS
+
         """;
 
     /// <summary>The line for the login shell.</summary>
@@ -66,8 +92,13 @@ internal static class CommandLine
         var noInput = command.Input.IsEmpty && !command.KeepsInput ? " </dev/null" : "";
         if (NeedsSudo(command, login))
         {
-            var sudo = ShellQuoting.Join(["sudo", "-n", "-H", "-u", command.User!, "--", .. started]);
-            script.Append("echo pitrps-sudo >&2\n").Append(way == SudoWay.Password ? WithPassword + "\n" + sudo + noInput + "\nexit $?" : "exec " + sudo + noInput);
+            var inner = ShellQuoting.Join(["-H", "-u", command.User!, "--", .. started]) + noInput;
+            script.Append("echo pitrps-sudo >&2\n").Append(way switch
+            {
+                SudoWay.NoPassword => "exec sudo -n " + inner,
+                SudoWay.Password => ReadPassword + TellOnce + "sudo -n " + inner + "\nexit $?",
+                _ => ReadPassword + TellWhenAsked + "sudo -A -p \"$d/p\" " + inner + "\nexit $?",
+            });
         }
         else if (command.User is { } user && user != login)
         {

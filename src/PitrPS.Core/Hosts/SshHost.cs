@@ -51,7 +51,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
                 CommandTrace.Tell(login.Name, command.Display, watch.Elapsed, "started");
                 return process;
             }
-            catch (Exception e) when (e is NoChannelLeft || (e is SudoPasswordWanted && UseSudoPassword(way)))
+            catch (Exception e) when (e is NoChannelLeft || (e is SudoPasswordWanted wanted && UseSudoPassword(wanted.Next)))
             {
                 await process.DisposeAsync().ConfigureAwait(false);
             }
@@ -172,7 +172,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
             {
                 // It has not been sent.
             }
-            catch (SudoPasswordWanted) when (UseSudoPassword(way))
+            catch (SudoPasswordWanted wanted) when (UseSudoPassword(wanted.Next))
             {
                 // It was not let in, so it has not run: this is the first time that it is really sent.
             }
@@ -359,14 +359,19 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         return (byte[])[.. Encoding.UTF8.GetBytes(login.SudoPassword!.Reveal()), (byte)'\n', .. command.Input.Span];
     }
 
-    private bool UseSudoPassword(SudoWay tried)
+    private bool UseSudoPassword(SudoWay next)
     {
-        if (login.SudoPassword is null || tried == SudoWay.Password)
+        if (login.SudoPassword is null)
         {
             return false;
         }
 
-        _sudo = SudoWay.Password;
+        // Another command may have got further meanwhile.
+        if (_sudo < next)
+        {
+            _sudo = next;
+        }
+
         return true;
     }
 

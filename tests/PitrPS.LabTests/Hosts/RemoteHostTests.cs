@@ -85,14 +85,20 @@ public sealed class RemoteHostTests(BareHosts hosts) : IClassFixture<BareHosts>,
         Assert.Equal("", hosts.Lab.Shell("primary", "ls -A /mnt/small; umount /mnt/small"));
     }
 
-    [LabFact]
-    public async Task Passes_sudo_with_a_password_that_the_command_never_sees()
+    /// <summary>A sudo that remembers, one that never does, and one that asks for nothing although a password is given.</summary>
+    [LabTheory]
+    [InlineData("")]
+    [InlineData("Defaults:dbapw timestamp_timeout=0")]
+    [InlineData("Defaults:dbapw timestamp_timeout=0, !tty_tickets, passwd_tries=1")]
+    [InlineData("dbapw ALL=(ALL) NOPASSWD: ALL")]
+    public async Task Passes_sudo_with_a_password_that_the_command_never_sees(string sudoers)
     {
         if (hosts.Primary.PasswordUser is null)
         {
             return;
         }
 
+        hosts.Lab.Shell("primary", $"rm -f /etc/sudoers.d/zz-test; echo '{sudoers}' > /etc/sudoers.d/zz-rule; chmod 440 /etc/sudoers.d/zz-rule; visudo -cq");
         var (host, password) = PasswordUser();
         var bytes = new byte[3 * 1024 * 1024 + 1];
         new Random(2).NextBytes(bytes);
@@ -111,6 +117,19 @@ public sealed class RemoteHostTests(BareHosts hosts) : IClassFixture<BareHosts>,
         var echoed = await Task.WhenAll(Enumerable.Range(0, 12).Select(i => fresh.RunAsync(RemoteCommand.Of("cat").AsRoot().WithInput($"input {i}"), None)));
         Assert.Equal(Enumerable.Range(0, 12).Select(i => $"input {i}"), echoed.Select(r => r.Output));
 
+        // A wrong password: the command does not run, and nobody reads its input.
+        if (!sudoers.Contains("NOPASSWD", StringComparison.Ordinal))
+        {
+            await using var wrong = new SshHost(new HostLogin
+            {
+                Name = at.Name, Address = at.Address, Port = at.Port, UserName = at.PasswordUser!, KeyFiles = [at.KeyFile], KnownHostsFile = at.KnownHosts, SudoPassword = new Secret("not " + password),
+            });
+            var refused = await Assert.ThrowsAsync<PitrException>(() => wrong.RunAsync(RemoteCommand.Shell("cat > /var/tmp/never").AsRoot().WithInput(password + "\ndata"), None));
+            Assert.Equal("PitrPS.SudoPasswordWrong", refused.Id);
+            Assert.DoesNotContain(password, refused.ToString(), StringComparison.Ordinal);
+            Assert.Equal("", hosts.Lab.Shell("primary", "ls /var/tmp/never 2>/dev/null || true"));
+        }
+
         // While it runs, no process on the host has the password in its arguments or environment.
         var running = host.Remote.RunAsync(RemoteCommand.Shell("sleep 2").AsRoot().WithInput("data"), None);
         await using var process = await host.Remote.StartAsync(RemoteCommand.Of("cat").AsRoot(), None);
@@ -120,6 +139,10 @@ public sealed class RemoteHostTests(BareHosts hosts) : IClassFixture<BareHosts>,
         await process.WriteLineAsync("hello", None);
         Assert.Equal("hello", await process.ReadLineAsync(None));
         await running;
+
+        // No pipe is left.
+        Assert.Equal("", hosts.Lab.Shell("primary", "find / -xdev -name '.pitrps-sudo.*' 2>/dev/null; find /run /dev/shm /tmp -name '.pitrps-sudo.*' 2>/dev/null; true"));
+        hosts.Lab.Shell("primary", "rm /etc/sudoers.d/zz-rule");
 
         // sudo that stops asking, and starts again.
         hosts.Lab.Shell("primary", "echo 'dbapw ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/zz-test");

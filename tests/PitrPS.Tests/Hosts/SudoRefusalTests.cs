@@ -10,7 +10,6 @@ public class SudoRefusalTests
     [Theory]
     [InlineData("sudo: a password is required", "PitrPS.SudoPasswordWrong", true, "sudo: 1 incorrect password attempt")]
     [InlineData("Sorry, try again.\nsudo: no password was provided\nsudo: 1 incorrect password attempt", "PitrPS.SudoPasswordWrong", true, null)]
-    [InlineData("sudo: a password is required", "PitrPS.SudoRefused", true, null)]
     [InlineData("Sorry, user dba may not run sudo on primary.", "PitrPS.SudoRefused", true, null)]
     [InlineData("dba is not in the sudoers file.  This incident will be reported.", "PitrPS.SudoRefused", false, null)]
     [InlineData("/bin/sh: 2: exec: sudo: not found", "PitrPS.SudoRefused", false, null)]
@@ -25,4 +24,15 @@ public class SudoRefusalTests
     public void A_password_that_is_wanted_can_still_be_given() =>
         Assert.Equal("PitrPS.SudoPasswordRequired",
             Assert.IsType<SudoPasswordWanted>(SudoRefusal.From(Login, "primary", SudoWay.NoPassword, "sudo: a password is required\n")).Error.Id);
+
+    [Fact]
+    public void A_password_that_was_taken_and_not_remembered_is_given_for_each_command()
+    {
+        var wanted = Assert.IsType<SudoPasswordWanted>(SudoRefusal.From(Login, "primary", SudoWay.Password, "sudo: a password is required\n"));
+        Assert.Equal(SudoWay.PasswordEachTime, wanted.Next);
+        Assert.Equal("PitrPS.SudoRefused", wanted.Error.Id);
+        Assert.Equal("PitrPS.SudoRefused", Assert.IsType<PitrException>(SudoRefusal.From(Login, "primary", SudoWay.PasswordEachTime, "sudo: a password is required\n")).Id);
+        Assert.Equal("PitrPS.SudoPasswordWrong", Assert.IsType<PitrException>(SudoRefusal.From(Login, "primary", SudoWay.PasswordEachTime,
+            "Sorry, try again.\n/bin/cat: /dev/shm/.pitrps-sudo.x/p: No such file or directory\nsudo: no password was provided\nsudo: 1 incorrect password attempt\n")).Id);
+    }
 }
