@@ -108,10 +108,16 @@ public class StandbyHosts : PreparedHosts
     }
 }
 
-/// <summary>The same with PostgreSQL 13, on Debian 11.</summary>
+/// <summary>As <see cref="InstalledHosts"/>, with PostgreSQL 13, on Debian 11.</summary>
+public sealed class InstalledHosts13() : InstalledHosts(13);
+
+/// <summary>As <see cref="InstalledHosts"/>, with PostgreSQL 17, on Debian 13.</summary>
+public sealed class InstalledHosts17() : InstalledHosts(17);
+
+/// <summary>As <see cref="StandbyHosts"/>, with PostgreSQL 13, on Debian 11.</summary>
 public sealed class StandbyHosts13() : StandbyHosts(13);
 
-/// <summary>The same with PostgreSQL 17, on Debian 13.</summary>
+/// <summary>As <see cref="StandbyHosts"/>, with PostgreSQL 17, on Debian 13.</summary>
 public sealed class StandbyHosts17() : StandbyHosts(17);
 
 /// <summary>The states that <see cref="PreparedHosts"/> come from.</summary>
