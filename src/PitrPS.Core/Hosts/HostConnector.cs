@@ -42,12 +42,20 @@ internal static class HostConnector
     /// </exception>
     public static async Task<PgHost> ConnectAsync(HostLogin login, CancellationToken cancel)
     {
+        foreach (var warning in login.Jumps.Append(login).SelectMany(l => l.Warnings).Distinct())
+        {
+            CommandTrace.Warn($"{login.Name}: {warning}");
+        }
+
         var remote = new SshHost(login);
         try
         {
             // As root, so that a missing right shows now and not in the middle of a plan.
             var said = await remote.RunAsync(RemoteCommand.Shell(FactsScript).AsRoot(), cancel).ConfigureAwait(false);
-            var host = new PgHost(login.Name, login.Address, login.Port, login.UserName, OsRelease.Facts(said.Output, login.Name), remote);
+            var host = new PgHost(login.Name, login.Address, login.Port, login.UserName, OsRelease.Facts(said.Output, login.Name), remote)
+            {
+                JumpHost = [.. login.Jumps.Select(j => j.Name)],
+            };
             remote.Target = host;
             return host;
         }

@@ -15,8 +15,8 @@ internal sealed class HostKeyCheck(HostLogin login, KnownHosts known, object tar
         ("ssh-rsa", ["rsa-sha2-512", "rsa-sha2-256"]),
     ];
 
-    private readonly IReadOnlyList<string> _knownTypes = known.KnownTypes(login.Name, login.Port);
-    private readonly IReadOnlyList<string> _likelyTypes = known.LikelyTypes(login.Name);
+    private readonly IReadOnlyList<string> _knownTypes = known.KnownTypes(login.KeyName, login.KeyPort);
+    private readonly IReadOnlyList<string> _likelyTypes = known.LikelyTypes(login.KeyName);
 
     /// <summary>The host key algorithms to offer: those of the keys that are known for this host, or all when none is.</summary>
     public IReadOnlyList<string> Algorithms
@@ -38,7 +38,7 @@ internal sealed class HostKeyCheck(HostLogin login, KnownHosts known, object tar
     {
         var type = TypeOf(e.HostKey);
         e.CanTrust = false;
-        switch (known.Check(login.Name, login.Port, e.HostKey))
+        switch (known.Check(login.KeyName, login.KeyPort, e.HostKey))
         {
             case HostKeyVerdict.Trusted:
                 e.CanTrust = true;
@@ -74,9 +74,9 @@ internal sealed class HostKeyCheck(HostLogin login, KnownHosts known, object tar
         : new PitrException("PitrPS.HostUnreachable", ErrorKind.ConnectionError, $"{Named} has no host key of a type that PitrPS accepts: {inner.Message}",
             "Make an ed25519 host key on it with 'ssh-keygen -A'.", target, inner);
 
-    private string Named => login.Port == 22 ? login.Name : $"{login.Name}, port {login.Port}";
+    private string Named => (login.Port == 22 ? login.Name : $"{login.Name}, port {login.Port}") + (login.KeyName == login.Name ? "" : $" (known as {login.KeyName})");
 
-    private string Place => known.FirstEntry(login.Name, login.Port) is { } line ? $"{line.File}, line {line.Number}," : "known_hosts";
+    private string Place => known.FirstEntry(login.KeyName, login.KeyPort) is { } line ? $"{line.File}, line {line.Number}," : "known_hosts";
 
     private PitrException Changed(string shows, Exception? inner = null) => Error("PitrPS.HostKeyChanged",
         $"The host key of {Named} is not the one that is known. {shows} {Place} knows another. Somebody may be listening in, or the host was set up anew.",

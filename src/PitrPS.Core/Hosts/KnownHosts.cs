@@ -73,7 +73,8 @@ internal sealed record KnownHostLine(string? Marker, string Hosts, string KeyTyp
         }
     }
 
-    private static bool Matches(ReadOnlySpan<char> pattern, ReadOnlySpan<char> name)
+    /// <summary>* stands for anything, ? for one character.</summary>
+    public static bool Matches(ReadOnlySpan<char> pattern, ReadOnlySpan<char> name)
     {
         if (pattern.IsEmpty)
         {
@@ -122,6 +123,15 @@ internal sealed class KnownHosts(IReadOnlyList<KnownHostLine> lines)
     /// <summary>The name under which OpenSSH writes a host: in brackets with its port, unless that is 22.</summary>
     public static string LookupName(string host, int port) =>
         port == 22 ? host.ToLowerInvariant() : $"[{host.ToLowerInvariant()}]:{port}";
+
+    /// <summary>A name as OpenSSH hides it: |1|salt|HMAC-SHA1(salt, name).</summary>
+    public static string Hashed(string name)
+    {
+        var salt = RandomNumberGenerator.GetBytes(20);
+#pragma warning disable CA5350 // The format prescribes SHA-1; it hides names and vouches for nothing.
+        return $"|1|{Convert.ToBase64String(salt)}|{Convert.ToBase64String(HMACSHA1.HashData(salt, Encoding.UTF8.GetBytes(name)))}";
+#pragma warning restore CA5350
+    }
 
     /// <summary>The types of the keys that are known for the host; empty when it is not known.</summary>
     public IReadOnlyList<string> KnownTypes(string host, int port) =>

@@ -25,6 +25,9 @@ public sealed class PgHost
     /// <summary>The user who logged in.</summary>
     public string UserName { get; }
 
+    /// <summary>The hosts over which it is reached, the first one first; empty for a direct connection.</summary>
+    public IReadOnlyList<string> JumpHost { get; internal init; } = [];
+
     /// <summary>Debian or RHEL family.</summary>
     public string Family => Facts.Platform.Name;
 

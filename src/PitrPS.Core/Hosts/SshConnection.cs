@@ -17,6 +17,7 @@ internal sealed class SshConnection : IDisposable
     private static readonly TimeSpan ProbeLimit = TimeSpan.FromSeconds(6.5);
 
     private readonly SshClient _client;
+    private readonly SshJump? _jump;
     private readonly TaskCompletionSource _lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _lock = new();
     private int _users;
@@ -24,11 +25,15 @@ internal sealed class SshConnection : IDisposable
     private bool _disposed;
     private Task? _watch;
 
-    public SshConnection(SshClient client)
+    /// <param name="client">Connected.</param>
+    /// <param name="jump">The way that it goes over, which ends with it; null for a direct connection.</param>
+    public SshConnection(SshClient client, SshJump? jump = null)
     {
         _client = client;
+        _jump = jump;
         LastHeard = DateTimeOffset.UtcNow;
         client.ErrorOccurred += (_, _) => Abandon();
+        jump?.Lost.ContinueWith(_ => Abandon(), TaskScheduler.Default);
     }
 
     public SshClient Client => _client;
@@ -179,7 +184,12 @@ internal sealed class SshConnection : IDisposable
         }
 
         _lost.TrySetResult();
-        _ = OnItsOwnThread(() => Quietly(_client.Dispose));
+        _ = OnItsOwnThread(() =>
+        {
+            var quiet = Quietly(_client.Dispose);
+            _jump?.Dispose();
+            return quiet;
+        });
     }
 
     private async Task WatchAsync()

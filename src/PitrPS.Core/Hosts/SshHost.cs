@@ -252,7 +252,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
 
             var watch = Stopwatch.StartNew();
             var made = await _login.ConnectAsync(Target, limit, cancel).ConfigureAwait(false);
-            CommandTrace.Tell(login.Name, $"connected to {login.Address}, port {login.Port}, as {login.UserName}", watch.Elapsed, $"host key {made.Client.ConnectionInfo.CurrentHostKeyAlgorithm}");
+            CommandTrace.Tell(login.Name, $"connected to {login.Address}, port {login.Port}, as {login.UserName}{string.Concat(login.Jumps.Select(j => $", over {j.UserName}@{j.Address}"))}", watch.Elapsed, $"host key {made.Client.ConnectionInfo.CurrentHostKeyAlgorithm}");
             if (!made.TryEnter())
             {
                 throw Translate(new SshConnectionException("It was closed as soon as it was made."), RemoteCommand.Of("true"), Stopwatch.StartNew(), cancel);

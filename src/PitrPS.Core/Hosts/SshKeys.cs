@@ -11,7 +11,7 @@ internal static class SshKeys
 
     public static IReadOnlyList<IPrivateKeySource> Find(HostLogin login, object target)
     {
-        var agent = SshAgent.Find();
+        var agent = login.Agent is { } socket ? socket.Length == 0 ? null : SshAgent.Find(socket) : SshAgent.Find();
         if (login.KeyFiles.Count > 0)
         {
             return [.. login.KeyFiles.Select(file => Load(file, login.KeyPassphrase, agent, target))];
@@ -23,16 +23,40 @@ internal static class SshKeys
             return [];
         }
 
-        List<IPrivateKeySource> keys = [.. agent?.Identities().Select(identity => new AgentKeySource(agent, identity)) ?? []];
-        var home = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".ssh");
-        foreach (var file in Usual.Select(name => Path.Combine(home, name)).Where(File.Exists))
+        // Configured keys come first, the agent's others after them: a server lets us try only a few.
+        List<IPrivateKeySource> keys = [];
+        AddFiles(keys, login.ConfiguredKeyFiles ?? [], login, agent, target);
+        if (!login.IdentitiesOnly)
+        {
+            foreach (var key in agent?.Identities().Select(identity => new AgentKeySource(agent, identity)) ?? [])
+            {
+                AddNew(keys, key);
+            }
+        }
+
+        if (login.ConfiguredKeyFiles is null)
+        {
+            var home = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".ssh");
+            AddFiles(keys, Usual.Select(name => Path.Combine(home, name)), login, login.IdentitiesOnly ? agent : null, target);
+        }
+
+        return keys;
+    }
+
+    private static void AddFiles(List<IPrivateKeySource> keys, IEnumerable<string> files, HostLogin login, SshAgent? agent, object target)
+    {
+        foreach (var file in files)
         {
             try
             {
-                var key = Load(file, login.KeyPassphrase, null, target);
-                if (!keys.Any(k => Blob(k).SequenceEqual(Blob(key))))
+                // A file may be only the public half of a key that the agent has.
+                if (InAgent(file, agent) is { } held)
                 {
-                    keys.Add(key);
+                    AddNew(keys, held);
+                }
+                else if (File.Exists(file))
+                {
+                    AddNew(keys, Load(file, login.KeyPassphrase, agent, target));
                 }
             }
             catch (PitrException e) when (e.Id is "PitrPS.KeyPassphraseRequired" or "PitrPS.KeyPassphraseWrong" or "PitrPS.KeyFileInvalid")
@@ -40,8 +64,14 @@ internal static class SshKeys
                 // Nobody asked for this file; a login that fails says what it tried.
             }
         }
+    }
 
-        return keys;
+    private static void AddNew(List<IPrivateKeySource> keys, IPrivateKeySource key)
+    {
+        if (!keys.Any(k => Blob(k).SequenceEqual(Blob(key))))
+        {
+            keys.Add(key);
+        }
     }
 
     private static ReadOnlySpan<byte> Blob(IPrivateKeySource key) => key.HostKeyAlgorithms.First().Data;
@@ -104,7 +134,8 @@ internal static class SshKeys
     // An encrypted key that the agent has opened already; its public half lies beside it.
     private static AgentKeySource? InAgent(string file, SshAgent? agent)
     {
-        if (agent is null || !File.Exists(file + ".pub") || File.ReadAllText(file + ".pub").Split(' ', StringSplitOptions.RemoveEmptyEntries) is not [_, var text, ..])
+        var half = file.EndsWith(".pub", StringComparison.Ordinal) ? file : file + ".pub";
+        if (agent is null || !File.Exists(half) || File.ReadAllText(half).Split(' ', StringSplitOptions.RemoveEmptyEntries) is not [_, var text, ..])
         {
             return null;
         }

@@ -14,13 +14,17 @@ internal sealed class SshLogin(HostLogin login)
     /// <summary>The same after an old connection was found dead, which has already taken some of the 10 s that a lost host may cost.</summary>
     public static readonly TimeSpan AgainLimit = TimeSpan.FromSeconds(6.5);
 
+    // What is left for a host behind others when these took long.
+    private static readonly TimeSpan Least = TimeSpan.FromSeconds(2);
+
     // A host that answers each step, but so slowly, is too busy to work with.
     private static readonly TimeSpan WholeLimit = TimeSpan.FromSeconds(30);
 
     // SSH.NET's own limit for a single answer once we are connected; far above ours, because it is also how long a command may leave its input unread.
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(60);
 
-    private readonly KnownHostsFiles _files = new(login.KnownHostsFile);
+    private readonly KnownHostsFiles _files = login.KnownHosts;
+    private readonly SshLogin? _via = login.Via is { } via ? new SshLogin(via) : null;
     private IReadOnlyList<IPrivateKeySource>? _keys;
 
     /// <exception cref="PitrException">
@@ -32,7 +36,38 @@ internal sealed class SshLogin(HostLogin login)
         _keys ??= await Task.Run(() => SshKeys.Find(login, target), cancel).ConfigureAwait(false);
         var known = _files.Read();
         var check = new HostKeyCheck(login, known, target);
-        var client = new SshClient(Info(check, limit)) { KeepAliveInterval = Timeout.InfiniteTimeSpan };
+        var watch = System.Diagnostics.Stopwatch.StartNew();
+        if (_via is null)
+        {
+            string address;
+            try
+            {
+                address = await HostAddress.ReachableAsync(login.Address, login.Port, login.AddressFamily, limit, cancel).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is SocketException or TimeoutException or ArgumentException)
+            {
+                throw Translate(e, check, limit, target);
+            }
+
+            return await ConnectToAsync(address, login.Port, null, check, limit, target, cancel).ConfigureAwait(false);
+        }
+
+        var jump = await SshJump.OpenAsync(_via, login.Address, login.Port, target, limit, cancel).ConfigureAwait(false);
+        var left = limit - watch.Elapsed;
+        try
+        {
+            return await ConnectToAsync("127.0.0.1", jump.LocalPort, jump, check, left > Least ? left : Least, target, cancel).ConfigureAwait(false);
+        }
+        catch
+        {
+            jump.Dispose();
+            throw;
+        }
+    }
+
+    private async Task<SshConnection> ConnectToAsync(string address, int port, SshJump? jump, HostKeyCheck check, TimeSpan limit, object target, CancellationToken cancel)
+    {
+        var client = new SshClient(Info(check, address, port, limit)) { KeepAliveInterval = Timeout.InfiniteTimeSpan };
         client.HostKeyReceived += check.OnHostKey;
         var identified = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         client.ServerIdentificationReceived += (_, _) => identified.TrySetResult();
@@ -52,7 +87,7 @@ internal sealed class SshLogin(HostLogin login)
         {
             _ = connecting.ContinueWith(_ => SshConnection.Quietly(client.Dispose), TaskScheduler.Default);
             cancel.ThrowIfCancellationRequested();
-            throw check.Refusal ?? Translate(e, check, limit, target);
+            throw check.Refusal ?? (jump is not null && e is SshConnectionException && !identified.Task.IsCompleted ? NotLedOn(e, target) : Translate(e, check, limit, target));
         }
 
         try
@@ -66,19 +101,19 @@ internal sealed class SshLogin(HostLogin login)
         }
 
         client.ConnectionInfo.Timeout = AnswerLimit;
-        return new SshConnection(client);
+        return new SshConnection(client, jump);
     }
 
     private void Remember(HostKeyCheck check)
     {
         if (check.ToRemember is { } key)
         {
-            _files.Append(login.Name, login.Port, key.Type, key.Blob);
+            _files.Append(login.KeyName, login.KeyPort, key.Type, key.Blob);
             CommandTrace.Warn($"{login.Name}: its host key was not known and is now in {_files.Appended}: {key.Type} {KnownHosts.Fingerprint(key.Blob)}");
         }
     }
 
-    private ConnectionInfo Info(HostKeyCheck check, TimeSpan limit)
+    private ConnectionInfo Info(HostKeyCheck check, string address, int port, TimeSpan limit)
     {
         var methods = new List<AuthenticationMethod>();
         if (_keys!.Count > 0)
@@ -106,7 +141,7 @@ internal sealed class SshLogin(HostLogin login)
             methods.Add(new NoneAuthenticationMethod(login.UserName));
         }
 
-        var info = new ConnectionInfo(login.Address, login.Port, login.UserName, [.. methods]) { Timeout = limit, RetryAttempts = 1 };
+        var info = new ConnectionInfo(address, port, login.UserName, [.. methods]) { Timeout = limit, RetryAttempts = 1 };
         // As OpenSSH: nothing that rests on SHA-1 or on 64-bit blocks.
         foreach (var name in info.KeyExchangeAlgorithms.Keys.Where(n => n.EndsWith("-sha1", StringComparison.Ordinal)).ToList())
         {
@@ -156,7 +191,13 @@ internal sealed class SshLogin(HostLogin login)
         return tried.Count == 0 ? " (no key was found and no password was given)" : $" with {string.Join(" and ", tried)}";
     }
 
+    // The jump host closed what we had opened through it; SSH.NET does not tell what it said.
+    private PitrException NotLedOn(Exception e, object target) => new("PitrPS.HostUnreachable", ErrorKind.ConnectionError,
+        $"{login.Via!.Name} does not lead on to {login.Name}: it opened no connection to {login.Address}, port {login.Port}.",
+        $"Look whether {login.Via.Name} reaches that address and port, and whether its sshd allows forwarding (AllowTcpForwarding, PermitOpen).", target, e);
+
     private PitrException Unreachable(string why, Exception e, object target) => new(
-        "PitrPS.HostUnreachable", ErrorKind.ConnectionError, $"{login.Name} cannot be reached at {login.Address}, port {login.Port}: {why}",
+        "PitrPS.HostUnreachable", ErrorKind.ConnectionError,
+        $"{login.Name} cannot be reached at {login.Address}, port {login.Port}{(login.Via is null ? "" : $", through {login.Via.Name}")}: {why}",
         "Look at the name, the address and the port, whether the host is up, and whether a firewall lets SSH through.", target, e);
 }

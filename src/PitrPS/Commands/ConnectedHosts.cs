@@ -30,7 +30,8 @@ internal static class ConnectedHosts
         }
     }
 
-    public static void Add(PgHost host)
+    /// <summary>Notes the host and returns it.</summary>
+    public static PgHost Add(PgHost host)
     {
         if (Runspace.DefaultRunspace is { } runspace)
         {
@@ -41,5 +42,7 @@ internal static class ConnectedHosts
                 list.Add(new WeakReference<PgHost>(host));
             }
         }
+
+        return host;
     }
 }
