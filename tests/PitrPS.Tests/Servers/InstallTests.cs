@@ -13,9 +13,10 @@ public class InstallTests
     public void Takes_the_systems_locale_where_it_is_a_UTF8_one_that_exists()
     {
         Assert.Equal("en_US.UTF-8", InstallSurvey.Parse(["locale=en_US.UTF-8", "known=C", "known=en_US.utf8"]).Locale);
-        Assert.Equal("C.UTF-8", InstallSurvey.Parse(["locale=de_DE.UTF-8", "known=en_US.utf8"]).Locale);
-        Assert.Equal("C.UTF-8", InstallSurvey.Parse(["locale=en_US.ISO-8859-1", "known=en_US.iso88591"]).Locale);
-        Assert.Equal(new InstallSurvey("C.UTF-8", true, true, true), InstallSurvey.Parse(["port=taken", "data=there", "locale=", "firewall=ufw"]));
+        Assert.Equal("C.UTF-8", InstallSurvey.Parse(["locale=de_DE.UTF-8", "known=C.utf8", "known=en_US.utf8"]).Locale);
+        Assert.Equal("C.UTF-8", InstallSurvey.Parse(["locale=en_US.ISO-8859-1", "known=C.UTF-8", "known=en_US.iso88591"]).Locale);
+        Assert.Equal("C", InstallSurvey.Parse(["locale=en_US.ISO-8859-1", "known=C", "known=en_US.iso88591"]).Locale);
+        Assert.Equal(new InstallSurvey("C", true, true, "ufw"), InstallSurvey.Parse(["port=taken", "data=there", "locale=", "firewall=ufw"]));
     }
 
     [Fact]
