@@ -190,25 +190,22 @@ internal sealed class RhelPlatform(int release) : IPlatform
         }
     }
 
-    // PGDG's script, with a unit of its own for a second cluster, as its documentation has it. systemd replaces ${…} in what it runs, so there is none.
+    // PGDG's script, with a unit of its own for a second cluster, as its documentation has it. It is run as a transient unit, hence one line and no ${…}.
     public RemoteCommand CreateCluster(int major, string cluster, int port, string locale)
     {
         var unit = ServiceUnit(major, cluster);
         return RemoteCommand.Shell(
             """
-            set -e
-            major=$1 data=$2 unit=$3 port=$4 locale=$5
-            packaged=/usr/lib/systemd/system/postgresql-$major.service
+            set -e; major=$1; data=$2; unit=$3; port=$4; locale=$5;
             if [ "$unit" != "postgresql-$major" ] && [ ! -e "/etc/systemd/system/$unit.service" ]; then
-              sed "s|^Environment=PGDATA=.*|Environment=PGDATA=$data/|" "$packaged" > "/etc/systemd/system/$unit.service"
-              systemctl daemon-reload
-            fi
-            PGSETUP_INITDB_OPTIONS="--data-checksums --encoding=UTF8 --locale=$locale"
-            export PGSETUP_INITDB_OPTIONS
-            "/usr/pgsql-$major/bin/postgresql-$major-setup" initdb "$unit" || { tail -n 20 "/var/lib/pgsql/$major/initdb.log"; exit 1; }
-            [ -f "$data/PG_VERSION" ] || { echo "$unit.service has another PGDATA than $data"; exit 1; }
+              sed "s|^Environment=PGDATA=.*|Environment=PGDATA=$data/|" "/usr/lib/systemd/system/postgresql-$major.service" > "/etc/systemd/system/$unit.service";
+              systemctl daemon-reload;
+            fi;
+            PGSETUP_INITDB_OPTIONS="--data-checksums --encoding=UTF8 --locale=$locale"; export PGSETUP_INITDB_OPTIONS;
+            "/usr/pgsql-$major/bin/postgresql-$major-setup" initdb "$unit" || { tail -n 20 "/var/lib/pgsql/$major/initdb.log"; exit 1; };
+            [ -f "$data/PG_VERSION" ] || { echo "$unit.service has another PGDATA than $data"; exit 1; };
             [ "$port" = 5432 ] || sed -i "s/^#port = 5432/port = $port/" "$data/postgresql.conf"
-            """, Text(major), DataDirectory(major, cluster), unit[..^".service".Length], Text(port), locale).AsRoot().WithTimeout(TimeSpan.FromMinutes(10));
+            """.ReplaceLineEndings(" "), Text(major), DataDirectory(major, cluster), unit[..^".service".Length], Text(port), locale).AsRoot().WithTimeout(TimeSpan.FromMinutes(10));
     }
 
     public IReadOnlyList<string> CreateClusterPreview(int major, string cluster, int port, string locale)
