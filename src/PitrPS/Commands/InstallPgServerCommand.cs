@@ -26,6 +26,8 @@ namespace PitrPS.Commands;
 [OutputType(typeof(PgServer))]
 public sealed class InstallPgServerCommand : PitrCmdlet
 {
+    private readonly List<PgHost> _hosts = [];
+
     /// <summary>The hosts, as Connect-PgHost emits them.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true)]
     [Alias("Host")]
@@ -65,16 +67,19 @@ public sealed class InstallPgServerCommand : PitrCmdlet
     [Parameter]
     public SwitchParameter NoRepository { get; set; }
 
+    /// <summary>On how many hosts it works at the same time.</summary>
+    [Parameter]
+    [ValidateRange(1, 64)]
+    public int ThrottleLimit { get; set; } = 16;
+
     /// <inheritdoc/>
-    protected override void ProcessRecord()
+    protected override void ProcessRecord() => _hosts.AddRange(PgHost);
+
+    /// <inheritdoc/>
+    protected override void EndProcessing()
     {
         var key = RepositoryKey is null ? null : GetUnresolvedProviderPathFromPSPath(RepositoryKey);
-        foreach (var host in PgHost)
-        {
-            CarryAndWrite((feedback, cancel) => InstallPlan.BuildAsync(new InstallOptions(host, Version, Port, Name)
-            {
-                Packages = PackageOrigin.Of(RepositoryUri, key, AllowUnsigned, NoRepository, host),
-            }, feedback, cancel), host);
-        }
+        CarryEach([.. _hosts.Distinct()], ThrottleLimit, (host, feedback, cancel) => InstallPlan.BuildAsync(
+            new InstallOptions(host, Version, Port, Name) { Packages = PackageOrigin.Of(RepositoryUri, key, AllowUnsigned, NoRepository, host) }, feedback, cancel));
     }
 }
