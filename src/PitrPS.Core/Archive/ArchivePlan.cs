@@ -94,7 +94,6 @@ internal sealed class ArchivePlan
             [
                 _reader.GroupStep(),
                 Directory(),
-                .. SelinuxSteps.Label(_server.Host, "selinux", _path, SelinuxSteps.DatabaseType),
                 .. adopt ? [Adopt()] : (Step[])[],
                 Marker(),
                 .. ArchiveScripts.InstallSteps(_server.Host),

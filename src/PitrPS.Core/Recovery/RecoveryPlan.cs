@@ -53,6 +53,7 @@ internal static class RecoveryPlan
 
         var standby = await ServerDiscovery.RefreshAsync(options.Standby, feedback, cancel).ConfigureAwait(false);
         RequireStandby(standby);
+        ServerDiscovery.WarnOfManager(standby, feedback);
         var record = await RecoveryRecord.ReadAsync(standby, cancel).ConfigureAwait(false);
         if (record is not null)
         {

@@ -22,6 +22,7 @@ internal static class DelayPlan
         var frozen = standby.IsFrozen;
         if (!standby.IsPlanned)
         {
+            ServerDiscovery.WarnOfManager(standby, feedback);
             frozen = await RequireChangeableAsync(standby, delay, feedback, cancel).ConfigureAwait(false);
         }
 

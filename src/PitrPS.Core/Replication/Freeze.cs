@@ -20,6 +20,7 @@ internal static class Freeze
     {
         if (!standby.IsPlanned)
         {
+            ServerDiscovery.WarnOfManager(standby, feedback);
             RefuseStops(standby, await RequireStandbyAsync(standby, feedback, cancel).ConfigureAwait(false), "Suspend-WalReplay");
         }
 
@@ -31,6 +32,7 @@ internal static class Freeze
         var state = new ServerState();
         if (!standby.IsPlanned)
         {
+            ServerDiscovery.WarnOfManager(standby, feedback);
             RefuseStops(standby, await RequireStandbyAsync(standby, feedback, cancel).ConfigureAwait(false), "Resume-WalReplay");
             state = await ServerState.ReadAsync(standby.Host, standby.Name, cancel).ConfigureAwait(false);
         }

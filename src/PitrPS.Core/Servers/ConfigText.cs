@@ -9,6 +9,12 @@ internal sealed record ConfigEntry(string Name, string Value)
     public bool Is(string name) => Name.Equals(name, StringComparison.OrdinalIgnoreCase);
 }
 
+/// <summary>A line that was taken out of a file.</summary>
+/// <param name="Place">How many lines were before it at that moment.</param>
+/// <param name="Line">The line as it was.</param>
+/// <param name="IsUnended">It was the file's last, and no newline came after it.</param>
+internal sealed record TakenLine(int Place, string Line, bool IsUnended = false);
+
 /// <summary>
 /// postgresql.conf's syntax as pure functions from lines to lines. Source: src/backend/utils/misc/guc-file.l;
 /// in it quotes and backslashes are doubled, which is not SQL's way.
@@ -105,38 +111,75 @@ internal static class ConfigText
         return values;
     }
 
-    /// <summary>The lines without the assignments of these names, and what they were, last one wins.</summary>
-    public static (string[] Lines, IReadOnlyDictionary<string, string> Removed) Without(IEnumerable<string> lines, IReadOnlyCollection<string> names)
+    /// <summary>The lines without the assignments of these names, and what was taken out: the last one first, so that each place is where its line has to be put back in.</summary>
+    public static (string[] Lines, IReadOnlyList<TakenLine> Taken) TakeOut(IReadOnlyList<string> lines, IReadOnlyCollection<string> names)
     {
-        var kept = new List<string>();
-        var removed = new SortedDictionary<string, string>(StringComparer.OrdinalIgnoreCase);
-        foreach (var line in lines)
+        var kept = lines.ToList();
+        var taken = new List<TakenLine>();
+        for (var at = kept.Count - 1; at >= 0; at--)
         {
-            if (Parse(line) is { } entry && names.Any(entry.Is))
+            if (Parse(kept[at]) is { } entry && names.Any(entry.Is))
             {
-                removed[entry.Name] = entry.Value;
-            }
-            else
-            {
-                kept.Add(line);
+                taken.Add(new TakenLine(at, kept[at], at == kept.Count - 1));
+                kept.RemoveAt(at);
             }
         }
 
-        return ([.. kept], removed);
+        return ([.. kept], taken);
     }
 
-    /// <summary>
-    /// The lines with <c>include_dir</c> of this directory, at the end where it was missing, or where one of the names is set after it:
-    /// of several assignments the server takes the last. Unchanged lines mean that there was nothing to do.
-    /// </summary>
-    public static string[] WithIncludeDirectory(string[] lines, string configDirectory, string directory, IReadOnlyCollection<string> names)
+    /// <summary>The lines with these put back, the one that was taken last first; a name that has been set again since stays as it was set.</summary>
+    public static string[] PutBack(IReadOnlyList<string> lines, IReadOnlyList<TakenLine> taken)
     {
-        var included = Array.FindLastIndex(lines, l => Parse(l) is { } e && e.Is("include_dir") && SamePath(e.Value, configDirectory, directory));
-        var overridden = Array.FindLastIndex(lines, l => Parse(l) is { } e && names.Any(e.Is));
-        return included >= 0 && overridden < included
-            ? lines
-            : [.. lines, $"include_dir {Quote(directory)}\t\t# added by PitrPS, last so that what it sets counts"];
+        var all = lines.ToList();
+        string[] setAgain = [.. ParseAll(lines).Select(e => e.Name)];
+        foreach (var line in taken.Reverse().Where(t => Parse(t.Line) is not { } entry || !setAgain.Any(entry.Is)))
+        {
+            if (line.IsUnended && all is [""])
+            {
+                all.Clear();
+            }
+
+            all.Insert(Math.Min(line.Place, all.Count > 0 && all[^1].Length == 0 && !line.IsUnended ? all.Count - 1 : all.Count), line.Line);
+        }
+
+        return [.. all];
     }
+
+    /// <summary>The line by which a file of ours is included.</summary>
+    public static string IncludeLine(string file) => $"include_if_exists {Quote(file)}{IncludeMark}";
+
+    /// <summary>
+    /// The lines with an include of this file at the end, unless an include of its directory or of itself is there already and nothing after it can set one of the names:
+    /// of several assignments the server takes the last. The same lines mean that there was nothing to do.
+    /// </summary>
+    /// <param name="lines">postgresql.conf's; the last is what follows the last newline.</param>
+    /// <param name="configDirectory">Its directory.</param>
+    /// <param name="file">The file, relative to that: conf.d/50-pitrps.conf.</param>
+    /// <param name="names">The settings that must count.</param>
+    /// <param name="neighboursWin">A file that is read after it from the same directory sets one of the names.</param>
+    public static string[] WithInclude(string[] lines, string configDirectory, string file, IReadOnlyCollection<string> names, bool neighboursWin)
+    {
+        var directory = file[..file.LastIndexOf('/')];
+        var included = Array.FindLastIndex(lines, l => Parse(l) is { } e
+            && ((!neighboursWin && e.Is("include_dir") && SamePath(e.Value, configDirectory, directory)) || ((e.Is("include") || e.Is("include_if_exists")) && SamePath(e.Value, configDirectory, file))));
+        var overridden = Array.FindLastIndex(lines, l => Parse(l) is { } e && (names.Any(e.Is) || e.Is("include") || e.Is("include_dir") || e.Is("include_if_exists")));
+        if (included >= 0 && overridden <= included)
+        {
+            return lines;
+        }
+
+        var others = WithoutInclude(lines);
+        return others[^1].Length == 0 ? [.. others[..^1], IncludeLine(file), ""] : [.. others, IncludeLine(file)];
+    }
+
+    /// <summary>The lines without the one that <see cref="WithInclude"/> added.</summary>
+    public static string[] WithoutInclude(IReadOnlyList<string> lines) => [.. lines.Where(l => !IsOurInclude(l))];
+
+    /// <summary>Whether <see cref="WithInclude"/> added this line.</summary>
+    public static bool IsOurInclude(string line) => line.Contains(IncludeMark, StringComparison.Ordinal);
+
+    private const string IncludeMark = "\t\t# added by PitrPS, last so that what it sets counts";
 
     public static bool SamePath(string value, string configDirectory, string directory)
     {

@@ -51,7 +51,8 @@ internal static class HbaFile
         }
 
         var first = rest.FindIndex(l => l.Trim().Length > 0 && !l.TrimStart().StartsWith('#'));
-        rest.InsertRange(first < 0 ? rest.Count : first, [Begin(name), .. entries.Select(e => e.Render()), End(name)]);
+        var end = rest.Count > 0 && rest[^1].Length == 0 ? rest.Count - 1 : rest.Count;
+        rest.InsertRange(first < 0 ? end : first, [Begin(name), .. entries.Select(e => VendorFile.Line(e.Render())), End(name)]);
         return [.. rest];
     }
 
@@ -66,11 +67,11 @@ internal static class HbaFile
             {
                 IsDone = async run =>
                 {
-                    var lines = ConfigText.Lines(await server.Host.ReadTextAsync(path, run.Cancel).ConfigureAwait(false));
+                    var lines = await VendorFile.ReadAsync(server, path, run.Cancel).ConfigureAwait(false);
                     return WithBlock(lines, block, entries).SequenceEqual(lines);
                 },
-                Do = async run => await OwnedSettings.EditAsync(server, path,
-                    ConfigText.Text(WithBlock(ConfigText.Lines(await server.Host.ReadTextAsync(path, run.Cancel).ConfigureAwait(false)), block, entries)), secret: false, run.Cancel).ConfigureAwait(false),
+                Do = async run => await VendorFile.WriteAsync(server, path,
+                    WithBlock(await VendorFile.ReadAsync(server, path, run.Cancel).ConfigureAwait(false), block, entries), secret: false, run.Cancel).ConfigureAwait(false),
                 Preview = entries.Count > 0 ? [$"edit {path}, ahead of its first line:", .. entries.Select(e => "| " + e.Render())] : [$"edit {path}: take the block '{block}' out"],
             },
             new Step(idPrefix + ".hba-reload", $"Let {server.Name} read pg_hba.conf again", server.Host)

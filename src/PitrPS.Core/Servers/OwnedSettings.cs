@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Text;
 using PitrPS.Hosts;
 using PitrPS.Planning;
 
@@ -18,7 +20,8 @@ internal enum SettingsReach
 
 /// <summary>
 /// The settings that PitrPS has on a server: one file of its own in conf.d, included by postgresql.conf, in which the settings of all operations lie side by side.
-/// postgresql.auto.conf is read last and wins, so entries of the same names are taken out of it, kept root-only, and put back when PitrPS gives the setting up.
+/// postgresql.auto.conf is read last and wins, so entries of the same names are taken out of it, kept root-only, and put back where they were when PitrPS gives the setting up.
+/// With the last setting the file, the line that includes it and a directory that was made for it go, too: a server that somebody else set up is left as it was, byte for byte.
 /// The file is readable by everybody: no secret may be in a value.
 /// </summary>
 internal static class OwnedSettings
@@ -73,16 +76,21 @@ internal static class OwnedSettings
         var wanted = settings.ToDictionary(s => s.Key.ToLowerInvariant(), s => s.Value);
         string[] set = [.. wanted.Where(s => s.Value is not null).Select(s => s.Key).Order(StringComparer.Ordinal)];
         string[] given = [.. wanted.Where(s => s.Value is null).Select(s => s.Key).Order(StringComparer.Ordinal)];
-        var steps = new List<Step> { IncludeStep(server, idPrefix + ".include", set), FileStep(server, idPrefix + ".file", wanted) };
-        if (set.Length > 0)
-        {
-            steps.Add(TakeOutStep(server, idPrefix + ".auto", set));
-        }
+        var steps = new List<Step>();
 
+        // A server that is started at any moment in between has either the old value or the new one, never the default.
         if (given.Length > 0)
         {
             steps.Add(GiveBackStep(server, idPrefix + ".back", given));
         }
+
+        if (set.Length > 0)
+        {
+            steps.Add(IncludeStep(server, idPrefix + ".include", set));
+        }
+
+        steps.Add(FileStep(server, idPrefix + ".file", wanted));
+        steps.Add(set.Length > 0 ? TakeOutStep(server, idPrefix + ".auto", set) : LeaveStep(server, idPrefix + ".leave"));
 
         if (reach != SettingsReach.Files)
         {
@@ -110,61 +118,118 @@ internal static class OwnedSettings
         return names.Length == 0 ? [] : [$"{server.Id} is restarted, and its sessions are ended, because of {string.Join(", ", names)}."];
     }
 
-    /// <summary>Entries of these names are out of postgresql.auto.conf; what they were is kept for <see cref="GiveBackStep"/>.</summary>
+    /// <summary>Entries of these names are out of postgresql.auto.conf; their lines are kept for <see cref="GiveBackStep"/>.</summary>
     public static Step TakeOutStep(PgServer server, string id, IReadOnlyCollection<string> names) => new(id, $"Take {string.Join(", ", names)} out of postgresql.auto.conf, which would win", server.Host)
     {
-        IsDone = async run => ConfigText.Without(ConfigText.Lines(await server.Host.ReadTextAsync(AutoConfOf(server), run.Cancel).ConfigureAwait(false)), names).Removed.Count == 0,
+        IsDone = async run => ConfigText.TakeOut(await VendorFile.ReadAsync(server, AutoConfOf(server), run.Cancel).ConfigureAwait(false), names).Taken.Count == 0,
         Do = async run =>
         {
-            var (lines, removed) = ConfigText.Without(ConfigText.Lines(await server.Host.ReadTextAsync(AutoConfOf(server), run.Cancel).ConfigureAwait(false)), names);
-            await ChangeTakenAsync(server, taken =>
-            {
-                foreach (var (name, value) in removed)
-                {
-                    taken[name] = value;
-                }
-            }, run.Cancel).ConfigureAwait(false);
-            await WriteAutoConfAsync(server, lines, run.Cancel).ConfigureAwait(false);
+            var (lines, taken) = ConfigText.TakeOut(await VendorFile.ReadAsync(server, AutoConfOf(server), run.Cancel).ConfigureAwait(false), names);
+            var before = await TakenAsync(server, run.Cancel).ConfigureAwait(false);
+
+            // A run that ended just here has kept them already.
+            await KeepTakenAsync(server, before.TakeLast(taken.Count).SequenceEqual(taken) ? before : [.. before, .. taken], run.Cancel).ConfigureAwait(false);
+            await VendorFile.WriteAsync(server, AutoConfOf(server), lines, secret: true, run.Cancel).ConfigureAwait(false);
         },
-        Preview = [$"edit {AutoConfOf(server)}; entries found are kept in {TakenPathOf(server)}"],
+        Preview = [$"edit {AutoConfOf(server)}; lines found are kept in {TakenPathOf(server)}"],
     };
 
     /// <summary>What was taken out of postgresql.auto.conf under these names is in it again.</summary>
-    public static Step GiveBackStep(PgServer server, string id, IReadOnlyCollection<string> names) => new(id, $"Put back into postgresql.auto.conf what was taken out for {string.Join(", ", names)}", server.Host)
+    public static Step GiveBackStep(PgServer server, string id, IReadOnlyCollection<string> names)
     {
-        IsDone = async run => !(await TakenAsync(server, run.Cancel).ConfigureAwait(false)).Keys.Any(k => names.Contains(k, StringComparer.OrdinalIgnoreCase)),
-        Do = async run =>
+        bool IsOne(TakenLine line) => ConfigText.Parse(line.Line) is { } entry && names.Any(entry.Is);
+        return new Step(id, $"Put back into postgresql.auto.conf what was taken out for {string.Join(", ", names)}", server.Host)
         {
-            var taken = await TakenAsync(server, run.Cancel).ConfigureAwait(false);
-            string[] back = [.. taken.Keys.Where(k => names.Contains(k, StringComparer.OrdinalIgnoreCase))];
-            var (lines, _) = ConfigText.Without(ConfigText.Lines(await server.Host.ReadTextAsync(AutoConfOf(server), run.Cancel).ConfigureAwait(false)), back);
-            await WriteAutoConfAsync(server, [.. lines, .. back.Select(k => ConfigText.Render(new ConfigEntry(k, taken[k])))], run.Cancel).ConfigureAwait(false);
-            await ChangeTakenAsync(server, left => Array.ForEach(back, k => left.Remove(k)), run.Cancel).ConfigureAwait(false);
-        },
-        Preview = [$"move entries from {TakenPathOf(server)}, if any, to {AutoConfOf(server)}"],
-    };
+            IsDone = async run => !(await TakenAsync(server, run.Cancel).ConfigureAwait(false)).Any(IsOne),
+            Do = async run =>
+            {
+                var taken = await TakenAsync(server, run.Cancel).ConfigureAwait(false);
+                var lines = await VendorFile.ReadAsync(server, AutoConfOf(server), run.Cancel).ConfigureAwait(false);
+                await VendorFile.WriteAsync(server, AutoConfOf(server), ConfigText.PutBack(lines, [.. taken.Where(IsOne)]), secret: true, run.Cancel).ConfigureAwait(false);
+                await KeepTakenAsync(server, [.. taken.Where(t => !IsOne(t))], run.Cancel).ConfigureAwait(false);
+            },
+            Preview = [$"move lines from {TakenPathOf(server)}, if any, to {AutoConfOf(server)}"],
+        };
+    }
 
     private static Step IncludeStep(PgServer server, string id, IReadOnlyCollection<string> names)
     {
         var path = server.ConfigDirectory + "/postgresql.conf";
         var directory = $"{server.ConfigDirectory}/{IncludeDirectory}";
-        return new Step(id, $"Let postgresql.conf include {IncludeDirectory}", server.Host)
+        const string file = $"{IncludeDirectory}/{FileName}";
+
+        // Files of the same directory that are read after ours.
+        async Task<(bool HasDirectory, bool NeighboursWin)> LookAsync(StepRun run)
+        {
+            var said = (await run.RunAsync(RemoteCommand.Shell(
+                """
+                [ -d "$1" ] || exit 0
+                echo directory
+                LC_ALL=C; export LC_ALL
+                for f in "$1"/*.conf; do
+                  [ -f "$f" ] && [ "${f##*/}" \> "$2" ] && grep -qEi "^[[:space:]]*($3)[[:space:]=]" "$f" && { echo neighbours; break; }
+                done
+                exit 0
+                """, directory, FileName, string.Join('|', names.Append("include").Append("include_dir").Append("include_if_exists"))).AsRoot()).ConfigureAwait(false)).Lines;
+            return (said.Contains("directory"), said.Contains("neighbours"));
+        }
+
+        return new Step(id, $"Let postgresql.conf include {file}", server.Host)
         {
             IsDone = async run =>
-                await run.TestAsync(RemoteCommand.Of("test", "-d", directory).AsRoot()).ConfigureAwait(false)
-                && ConfigText.Lines(await server.Host.ReadTextAsync(path, run.Cancel).ConfigureAwait(false)) is var lines
-                && ConfigText.WithIncludeDirectory(lines, server.ConfigDirectory, IncludeDirectory, names) == lines,
+            {
+                var (hasDirectory, neighboursWin) = await LookAsync(run).ConfigureAwait(false);
+                return hasDirectory && await VendorFile.ReadAsync(server, path, run.Cancel).ConfigureAwait(false) is var lines
+                    && ConfigText.WithInclude(lines, server.ConfigDirectory, file, names, neighboursWin) == lines;
+            },
             Do = async run =>
             {
-                await run.RunAsync(RemoteCommand.Shell("""[ -d "$1" ] || mkdir -m 0755 "$1" """, directory).As(server.OsUser)).ConfigureAwait(false);
-                var lines = ConfigText.Lines(await server.Host.ReadTextAsync(path, run.Cancel).ConfigureAwait(false));
-                var included = ConfigText.WithIncludeDirectory(lines, server.ConfigDirectory, IncludeDirectory, names);
+                var (hasDirectory, neighboursWin) = await LookAsync(run).ConfigureAwait(false);
+                if (!hasDirectory)
+                {
+                    await ServerState.UpdateAsync(server.Host, server.Name, state => state with { ConfigDirectoryIsOurs = true }, run.Cancel).ConfigureAwait(false);
+                    await run.RunAsync(RemoteCommand.Of("mkdir", "-m", "0755", directory).As(server.OsUser)).ConfigureAwait(false);
+                }
+
+                var lines = await VendorFile.ReadAsync(server, path, run.Cancel).ConfigureAwait(false);
+                var included = ConfigText.WithInclude(lines, server.ConfigDirectory, file, names, neighboursWin);
                 if (included != lines)
                 {
-                    await EditAsync(server, path, ConfigText.Text(included), secret: false, run.Cancel).ConfigureAwait(false);
+                    await VendorFile.WriteAsync(server, path, included, secret: false, run.Cancel).ConfigureAwait(false);
                 }
             },
-            Preview = [$"make {directory} and add \"include_dir '{IncludeDirectory}'\" to {path}, unless they are there"],
+            Preview = [$"make {directory} and add \"{ConfigText.IncludeLine(file).Split('\t')[0]}\" to {path}, unless it is read there already"],
+        };
+    }
+
+    // Nothing of ours is left in the file, so the file goes, and all that was made for it.
+    private static Step LeaveStep(PgServer server, string id)
+    {
+        var path = server.ConfigDirectory + "/postgresql.conf";
+        var directory = $"{server.ConfigDirectory}/{IncludeDirectory}";
+        return new Step(id, $"Leave no trace of {FileName} when nothing is in it any more", server.Host)
+        {
+            IsDone = async run => (await server.Host.ReadTextAsync(PathOf(server), run.Cancel).ConfigureAwait(false) is { } text
+                ? ConfigText.Values(ConfigText.Lines(text)).Count > 0
+                : !Array.Exists(await VendorFile.ReadAsync(server, path, run.Cancel).ConfigureAwait(false), ConfigText.IsOurInclude)
+                    && (await ServerState.ReadAsync(server.Host, server.Name, run.Cancel).ConfigureAwait(false)).ConfigDirectoryIsOurs != true),
+            Do = async run =>
+            {
+                var lines = await VendorFile.ReadAsync(server, path, run.Cancel).ConfigureAwait(false);
+                if (Array.Exists(lines, ConfigText.IsOurInclude))
+                {
+                    await VendorFile.WriteAsync(server, path, ConfigText.WithoutInclude(lines), secret: false, run.Cancel).ConfigureAwait(false);
+                }
+
+                await run.RunAsync(RemoteCommand.Of("rm", "-f", "--", PathOf(server)).AsRoot()).ConfigureAwait(false);
+                if ((await ServerState.ReadAsync(server.Host, server.Name, run.Cancel).ConfigureAwait(false)).ConfigDirectoryIsOurs == true)
+                {
+                    // What somebody else has put there meanwhile stays.
+                    await run.RunAsync(RemoteCommand.Shell("""[ ! -d "$1" ] || rmdir --ignore-fail-on-non-empty -- "$1" """, directory).AsRoot()).ConfigureAwait(false);
+                    await ServerState.UpdateAsync(server.Host, server.Name, state => state with { ConfigDirectoryIsOurs = null }, run.Cancel).ConfigureAwait(false);
+                }
+            },
+            Preview = [$"if it holds no setting any more: rm {PathOf(server)}, take its line out of {path}"],
         };
     }
 
@@ -296,32 +361,41 @@ internal static class OwnedSettings
     // While archive_mode is off PostgreSQL shows this instead of the command; the restart that turns it on reads the files anyway.
     private static bool IsHidden(SqlRow row) => row[0] == "archive_command" && row[1] == "(disabled)";
 
-    private static async Task<SortedDictionary<string, string>> TakenAsync(PgServer server, CancellationToken cancel) =>
-        ConfigText.Values(ConfigText.Lines(await server.Host.ReadTextAsync(TakenPathOf(server), cancel).ConfigureAwait(false)));
+    private const string PlaceMark = "# line ";
+    private const string UnendedMark = ", without a newline";
 
-    private static async Task ChangeTakenAsync(PgServer server, Action<SortedDictionary<string, string>> change, CancellationToken cancel)
+    // Each line under one that says where it was.
+    private static async Task<IReadOnlyList<TakenLine>> TakenAsync(PgServer server, CancellationToken cancel)
     {
-        var taken = await TakenAsync(server, cancel).ConfigureAwait(false);
-        change(taken);
+        var taken = new List<TakenLine>();
+        var (place, isUnended) = (0, false);
+        foreach (var line in await VendorFile.ReadAsync(server, TakenPathOf(server), cancel).ConfigureAwait(false))
+        {
+            if (line.StartsWith(PlaceMark, StringComparison.Ordinal))
+            {
+                isUnended = line.EndsWith(UnendedMark, StringComparison.Ordinal);
+                place = int.Parse(line[PlaceMark.Length..].Replace(UnendedMark, "", StringComparison.Ordinal), NumberStyles.None, CultureInfo.InvariantCulture);
+            }
+            else if (ConfigText.Parse(line) is not null)
+            {
+                taken.Add(new TakenLine(place, line, isUnended));
+            }
+        }
+
+        return taken;
+    }
+
+    private static async Task KeepTakenAsync(PgServer server, IReadOnlyList<TakenLine> taken, CancellationToken cancel)
+    {
         if (taken.Count == 0)
         {
             await server.Host.RunCheckedAsync(RemoteCommand.Of("rm", "-f", "--", TakenPathOf(server)).AsRoot(), cancel).ConfigureAwait(false);
             return;
         }
 
-        var text = "# Taken out of postgresql.auto.conf by PitrPS, which puts it back when it gives these settings up.\n"
-            + ConfigText.Text(taken.Select(t => ConfigText.Render(new ConfigEntry(t.Key, t.Value))));
-        await server.Host.Remote.WriteFileAsync(RemoteFile.Text(TakenPathOf(server), text, 0x180 /* 0600 */) with { Secret = true }, cancel).ConfigureAwait(false);
-    }
-
-    private static Task WriteAutoConfAsync(PgServer server, string[] lines, CancellationToken cancel) =>
-        EditAsync(server, AutoConfOf(server), ConfigText.Text(lines), secret: true, cancel);
-
-    // Somebody else's file keeps the mode and the owner that it has.
-    public static async Task EditAsync(PgServer server, string path, string text, bool secret, CancellationToken cancel)
-    {
-        var stat = (await server.Host.RunCheckedAsync(RemoteCommand.Of("stat", "-L", "-c", "%a %U %G", path).AsRoot(), cancel).ConfigureAwait(false)).Text.Split(' ');
-        await server.Host.Remote.WriteFileAsync(RemoteFile.Text(path, text, Convert.ToInt32(stat[0], 8), stat[1], stat[2]) with { Secret = secret }, cancel).ConfigureAwait(false);
+        var text = "# Taken out of postgresql.auto.conf by PitrPS, the last line first. It puts them back when it gives these settings up.\n"
+            + string.Concat(taken.Select(t => string.Create(CultureInfo.InvariantCulture, $"{PlaceMark}{t.Place}{(t.IsUnended ? UnendedMark : "")}\n{t.Line}\n")));
+        await server.Host.Remote.WriteFileAsync(new RemoteFile(TakenPathOf(server), Encoding.Latin1.GetBytes(text), 0x180 /* 0600 */) { Secret = true }, cancel).ConfigureAwait(false);
     }
 
     private sealed record SettingState(string Name, string? Wanted, string Setting, string Source, bool NeedsRestart, bool IsRight);

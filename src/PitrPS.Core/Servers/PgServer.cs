@@ -46,6 +46,9 @@ public sealed record PgServer
     /// <summary>The systemd unit that runs it, for example postgresql@15-main.service; null when something else does.</summary>
     public string? ServiceUnit { get; init; }
 
+    /// <summary>What else starts, stops and promotes this server by itself: Patroni, repmgr or pg_auto_failover; null when nothing known does.</summary>
+    public string? Manager { get; init; }
+
     /// <summary>The OS user it belongs to.</summary>
     public string OsUser { get; init; } = "postgres";
 
@@ -93,6 +96,9 @@ public sealed record PgServer
 
     /// <summary>The id.</summary>
     public override string ToString() => Id;
+
+    /// <summary>The role to log in with by the socket, where it is not called as the OS user.</summary>
+    internal string? SocketRole { get; init; }
 
     /// <summary>The binary of this name.</summary>
     internal string Program(string name) => $"{BinDirectory}/{name}";

@@ -35,7 +35,7 @@ internal sealed class PsqlSession(PgServer server, string database, IFeedback fe
     /// <summary>psql with nothing in its arguments but where the server is.</summary>
     public static RemoteCommand Command(PgServer server, string database) =>
         RemoteCommand.Of(server.Program("psql"), "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1",
-            "-h", server.SocketDirectory, "-p", server.Port.ToString(System.Globalization.CultureInfo.InvariantCulture), "-d", ConnectionString(database)) with
+            "-h", server.SocketDirectory, "-p", server.Port.ToString(System.Globalization.CultureInfo.InvariantCulture), "-d", ConnectionString(database, server.SocketRole)) with
         {
             User = server.OsUser,
             Timeout = Limit,
@@ -49,6 +49,7 @@ internal sealed class PsqlSession(PgServer server, string database, IFeedback fe
         };
 
     // A bare name with '=' or a URI's beginning in it would be read as a connection string.
-    private static string ConnectionString(string database) =>
-        "dbname='" + database.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("'", "\\'", StringComparison.Ordinal) + "'";
+    private static string ConnectionString(string database, string? role) => "dbname=" + Quote(database) + (role is null ? "" : " user=" + Quote(role));
+
+    private static string Quote(string value) => "'" + value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("'", "\\'", StringComparison.Ordinal) + "'";
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text;
 using PitrPS.Hosts;
 using PitrPS.Planning;
@@ -52,8 +53,8 @@ internal sealed class ServerScan
 
     private PgServer? ServerOf(Cluster cluster, IReadOnlyCollection<string> taken)
     {
-        // Version numbers with a dot are those before 10, which nothing here knows.
-        if (!int.TryParse(cluster["major"], NumberStyles.None, CultureInfo.InvariantCulture, out var major))
+        // Version numbers with a dot are those before 10: shown, so that nobody looks for the server, and refused by whatever would change it.
+        if (!int.TryParse(cluster["major"].Split('.')[0], NumberStyles.None, CultureInfo.InvariantCulture, out var major))
         {
             return null;
         }
@@ -61,12 +62,12 @@ internal sealed class ServerScan
         var data = cluster.Setting("data_directory") ?? Decode(cluster["data"]);
         var config = Directory(cluster.Setting("config_file")) ?? (Decode(cluster["config"]) is { Length: > 0 } directory ? directory : data);
         var files = cluster.FileSettings(config, data);
-        var name = NameOf(major, config, data, taken);
+        var (name, isUsual) = NameOf(cluster["major"], major, config, data, taken);
         var state = _states.GetValueOrDefault(ServerState.FileNameOf(name)) ?? new ServerState();
         var answered = cluster["recovering"].Length > 0;
         var isStandby = cluster["standby"] == "1";
-        string? Current(string setting) => answered ? cluster.Setting(setting) : files.GetValueOrDefault(setting);
-        var role = !answered ? ServerRole.Unknown : cluster["recovering"] == "true" ? ServerRole.Standby : ServerRole.Primary;
+        string? Current(string setting) => cluster.Setting(setting) ?? (answered ? null : files.GetValueOrDefault(setting));
+        var does = !answered ? ServerRole.Unknown : cluster["recovering"] == "true" ? ServerRole.Standby : ServerRole.Primary;
         return new PgServer
         {
             Host = _host,
@@ -77,12 +78,14 @@ internal sealed class ServerScan
             DataDirectory = data,
             ConfigDirectory = config,
             BinDirectory = cluster["bin"],
-            ServiceUnit = UnitOf(cluster["unit"], major, name),
+            ServiceUnit = UnitOf(cluster["unit"], cluster["startedby"], major, isUsual ? name : null),
+            Manager = cluster["manager"] is { Length: > 0 } manager ? manager : null,
+            SocketRole = cluster["role"] is { Length: > 0 } role && role != cluster["owner"] ? role : null,
             OsUser = cluster["owner"] is { Length: > 0 } owner ? owner : "postgres",
-            SocketDirectory = Decode(cluster["socket"]) is { Length: > 0 } socket ? socket : FirstOf(files.GetValueOrDefault("unix_socket_directories")) ?? "/var/run/postgresql",
+            SocketDirectory = Decode(cluster["socket"]) is { Length: > 0 } socket ? socket : FirstOf(Current("unix_socket_directories")) ?? "/var/run/postgresql",
             IsRunning = answered || cluster["status"].Trim() is "ready" or "standby",
-            Role = role,
-            IsStandby = isStandby || role == ServerRole.Standby,
+            Role = does,
+            IsStandby = isStandby || does == ServerRole.Standby,
             SystemIdentifier = ulong.TryParse(cluster.Control("Database system identifier"), NumberStyles.None, CultureInfo.InvariantCulture, out var id) ? id : null,
             Timeline = uint.TryParse(cluster.Control("Latest checkpoint's TimeLineID"), NumberStyles.None, CultureInfo.InvariantCulture, out var timeline) ? timeline : null,
             WalSegmentSize = Number(cluster.Control("Bytes per WAL segment")) ?? 16 << 20,
@@ -98,30 +101,38 @@ internal sealed class ServerScan
     private static TimeSpan DelayOf(ServerState state, string? setting) =>
         TimeSpan.FromMilliseconds(state is { FrozenAt: not null, DelayMilliseconds: { } before } ? before : (double)(SettingValue.InUnit(setting ?? "0", "ms") ?? 0));
 
-    // Debian names its clusters by the directory of their configuration. Elsewhere the usual place is "main", and any other is called by its directory.
-    private string NameOf(int major, string config, string data, IReadOnlyCollection<string> taken)
+    // Debian names its clusters by the directory of their configuration. Elsewhere the usual place is "main", and any other is called by its whole path,
+    // so that a server has the same name whichever others are there.
+    private (string Name, bool IsUsual) NameOf(string version, int major, string config, string data, IReadOnlyCollection<string> taken)
     {
-        string name;
-        if (config.Split('/') is ["", "etc", "postgresql", var version, var cluster] && version == major.ToString(CultureInfo.InvariantCulture))
+        if (config.Split('/') is ["", "etc", "postgresql", var directory, var cluster] && directory == version)
         {
-            name = $"{major}/{cluster}";
-        }
-        else
-        {
-            name = $"{major}/{(data == _host.Facts.Platform.DataDirectory(major, "main") ? "main" : data.TrimEnd('/').Split('/')[^1])}";
+            return ($"{version}/{cluster}", true);
         }
 
-        return taken.Contains(name) ? $"{major}/{data.Trim('/').Replace('/', '-')}" : name;
+        if (data == _host.Facts.Platform.DataDirectory(major, "main"))
+        {
+            return ($"{version}/main", true);
+        }
+
+        var name = $"{version}/{data.Trim('/').Replace('/', '-')}";
+        return (taken.Contains(name) ? $"{name}-{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(data)))[..6]}" : name, false);
     }
 
-    private string? UnitOf(string runningIn, int major, string name)
+    private string? UnitOf(string runningIn, string startedBy, int major, string? usualName)
     {
         // Started by hand it runs in some session; its own unit is still the one to start it with.
-        var own = _host.Facts.Platform.ServiceUnit(major, name[(name.IndexOf('/', StringComparison.Ordinal) + 1)..]);
-        var at = own.IndexOf('@', StringComparison.Ordinal);
-        return _unitFiles.Contains(own) || (at >= 0 && _unitFiles.Contains(own[..(at + 1)] + ".service")) ? own
-            : runningIn.StartsWith("postgres", StringComparison.Ordinal) ? runningIn
-            : null;
+        if (usualName is not null)
+        {
+            var own = _host.Facts.Platform.ServiceUnit(major, usualName[(usualName.IndexOf('/', StringComparison.Ordinal) + 1)..]);
+            var at = own.IndexOf('@', StringComparison.Ordinal);
+            if (_unitFiles.Contains(own) || (at >= 0 && _unitFiles.Contains(own[..(at + 1)] + ".service")))
+            {
+                return own;
+            }
+        }
+
+        return runningIn.Length > 0 ? runningIn : startedBy.Length > 0 ? startedBy : null;
     }
 
     private void ReadState(string value)
@@ -205,9 +216,14 @@ internal sealed class ServerScan
         {
             var directory = $"{config}/{OwnedSettings.IncludeDirectory}";
             var main = _files.FirstOrDefault(f => f.Path == config + "/postgresql.conf").Lines ?? [];
-            var lines = main.SelectMany(line => ConfigText.Parse(line) is { } e && e.Is("include_dir") && ConfigText.SamePath(e.Value, config, OwnedSettings.IncludeDirectory)
-                ? _files.Where(f => Directory(f.Path) == directory).OrderBy(f => f.Path, StringComparer.Ordinal).SelectMany(f => f.Lines)
-                : [line]);
+            IEnumerable<string> Included(string line) => ConfigText.Parse(line) switch
+            {
+                { } e when e.Is("include_dir") && ConfigText.SamePath(e.Value, config, OwnedSettings.IncludeDirectory) =>
+                    _files.Where(f => Directory(f.Path) == directory).OrderBy(f => f.Path, StringComparer.Ordinal).SelectMany(f => f.Lines),
+                { } e when e.Is("include") || e.Is("include_if_exists") => _files.FirstOrDefault(f => f.Path == (e.Value.StartsWith('/') ? e.Value : $"{config}/{e.Value}")).Lines ?? [],
+                _ => [line],
+            };
+            var lines = main.SelectMany(Included);
             return ConfigText.Values([.. lines, .. _files.FirstOrDefault(f => f.Path == data + "/postgresql.auto.conf").Lines ?? []]);
         }
     }

@@ -32,6 +32,9 @@ internal sealed record ServerState
     /// <summary>While frozen: whether the delay to go back to stood in PitrPS's own file; otherwise it is somebody else's, and taking ours out brings it back.</summary>
     public bool? DelayIsOurs { get; init; }
 
+    /// <summary>The directory of PitrPS's settings file was made by it, and goes with it.</summary>
+    public bool? ConfigDirectoryIsOurs { get; init; }
+
     public static string FileNameOf(string serverName) => HostPaths.FileName(serverName) + ".json";
 
     public static string PathOf(string serverName) => $"{HostPaths.Servers}/{FileNameOf(serverName)}";

@@ -5,7 +5,7 @@ using PitrPS.Servers;
 namespace PitrPS.Commands;
 
 /// <summary>Finds the PostgreSQL servers that are on hosts, running or not, whoever installed them, or reads known ones again.</summary>
-/// <remarks>What PitrPS has set up (archive, mount, primary, delay, freeze) comes from its own files on the host, so that a new session knows all of it.</remarks>
+/// <remarks>What PitrPS has set up comes from its own files on the host, so that a new session knows all of it; servers that others set up are read from processes, units, configuration and data directories, and in an emergency every later command works on them as they are. One in an unusual place is called by its path: 15/srv-pg-data is the one in /srv/pg/data. Manager says what else looks after a server (Patroni, repmgr, pg_auto_failover). Those older than PostgreSQL 13 are listed, and refused by every other command (PitrPS.VersionUnsupported).</remarks>
 /// <example>
 /// <code>$standby = Connect-PgHost standby -UserName dba | Get-PgServer</code>
 /// <para>The server of a host in a new session, with its primary, its archive mount and its delay.</para>
@@ -22,7 +22,7 @@ namespace PitrPS.Commands;
 [OutputType(typeof(PgServer))]
 public sealed class GetPgServerCommand : PitrCmdlet
 {
-    private readonly List<object> _asked = [];
+    private readonly List<(PgHost Host, PgServer? Server)> _asked = [];
 
     /// <summary>The hosts to look at, as Connect-PgHost emits them.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ParameterSetName = "Host")]
@@ -59,32 +59,57 @@ public sealed class GetPgServerCommand : PitrCmdlet
     /// <inheritdoc/>
     protected override void ProcessRecord()
     {
-        _asked.AddRange(PgHost);
-        _asked.AddRange(PgServer);
+        _asked.AddRange(PgHost.Select(h => (h, (PgServer?)null)));
+        _asked.AddRange(PgServer.Select(s => (s.Host, (PgServer?)s)));
         PgHost = [];
         PgServer = [];
     }
 
     /// <inheritdoc/>
-    protected override void EndProcessing() => AwaitEach(_asked, ThrottleLimit, ReadAsync, (_, servers) =>
+    protected override void EndProcessing() => Await(async (feedback, cancel) =>
     {
-        foreach (var found in servers)
+        using var places = new SemaphoreSlim(ThrottleLimit);
+        var reading = _asked.Select(asked => ReadAsync(asked.Host, asked.Server, places, feedback, cancel)).ToList();
+        foreach (var ((host, server), task) in _asked.Zip(reading))
         {
-            if (DatabaseCredential is { } given)
+            try
             {
-                ServerLogins.Of(found.Host).Give(found, given.UserName, new Secret(given.GetNetworkCredential().Password));
-            }
+                foreach (var found in await task.ConfigureAwait(false))
+                {
+                    if (DatabaseCredential is { } given)
+                    {
+                        ServerLogins.Of(found.Host).Give(found, given.UserName, new Secret(given.GetNetworkCredential().Password));
+                    }
 
-            WriteObject(found);
+                    feedback.Emit(found);
+                }
+            }
+            catch (PitrException e)
+            {
+                feedback.Error(e, (object?)server ?? host);
+            }
         }
     });
 
-    private async Task<IReadOnlyList<PgServer>> ReadAsync(object asked, IFeedback feedback, CancellationToken cancel) => asked switch
+    private async Task<IReadOnlyList<PgServer>> ReadAsync(PgHost host, PgServer? server, SemaphoreSlim places, IFeedback feedback, CancellationToken cancel)
     {
-        PgServer { IsPlanned: true } planned => [planned],
-        PgServer server => [await ServerDiscovery.RefreshAsync(server, feedback, cancel).ConfigureAwait(false)],
-        _ => ServerDiscovery.Select((PgHost)asked, await ServerDiscovery.GetAsync((PgHost)asked, feedback, cancel).ConfigureAwait(false), NameFilter(), Port == 0 ? null : Port),
-    };
+        if (server is { IsPlanned: true })
+        {
+            return [server];
+        }
+
+        await places.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            return server is null
+                ? ServerDiscovery.Select(host, await ServerDiscovery.GetAsync(host, feedback, cancel).ConfigureAwait(false), NameFilter(), Port == 0 ? null : Port)
+                : [await ServerDiscovery.RefreshAsync(server, feedback, cancel).ConfigureAwait(false)];
+        }
+        finally
+        {
+            places.Release();
+        }
+    }
 
     private ServerFilter? NameFilter()
     {

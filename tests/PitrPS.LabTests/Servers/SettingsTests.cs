@@ -50,19 +50,25 @@ public sealed class SettingsTests(InstalledHosts hosts) : IClassFixture<Installe
     }
 
     [LabFact]
-    public async Task A_line_of_somebody_elses_that_wins_is_named()
+    public async Task A_file_of_somebody_elses_that_is_read_later_gives_way_and_a_setting_of_a_role_that_wins_is_named()
     {
         hosts.Lab.Shell(Lab.Standby, "echo \"work_mem = '5MB'\" > /etc/postgresql/15/main/conf.d/99-theirs.conf");
         try
         {
-            var error = await Assert.ThrowsAsync<PitrException>(() => Apply(Lab.Standby, new() { ["work_mem"] = "6MB" }));
+            await Apply(Lab.Standby, new() { ["work_mem"] = "6MB" });
+            Assert.Equal("6MB", hosts.Lab.Psql(Lab.Standby, "SHOW work_mem"));
+
+            hosts.Lab.Psql(Lab.Standby, "ALTER ROLE ALL SET work_mem = '7MB'");
+            var error = await Assert.ThrowsAsync<PitrException>(() => Apply(Lab.Standby, new() { ["work_mem"] = "8MB" }));
             Assert.Equal("PitrPS.SettingOverridden", error.Id);
-            Assert.Contains("99-theirs.conf, line 1", error.Message, StringComparison.Ordinal);
+            Assert.Contains("(source: global)", error.Message, StringComparison.Ordinal);
         }
         finally
         {
-            hosts.Lab.Shell(Lab.Standby, "rm /etc/postgresql/15/main/conf.d/99-theirs.conf");
+            hosts.Lab.Psql(Lab.Standby, "ALTER ROLE ALL RESET work_mem");
             await Apply(Lab.Standby, new() { ["work_mem"] = null });
+            Assert.Equal("5MB", hosts.Lab.Psql(Lab.Standby, "SHOW work_mem"));
+            hosts.Lab.Shell(Lab.Standby, "rm /etc/postgresql/15/main/conf.d/99-theirs.conf");
         }
     }
 

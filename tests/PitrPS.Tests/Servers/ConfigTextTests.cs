@@ -63,12 +63,16 @@ public class ConfigTextTests
         Assert.Equal("b", ConfigText.Values(["Restore_Command = a", "restore_command = 'b'"])["restore_command"]);
 
     [Fact]
-    public void Takes_settings_out_and_says_what_they_were()
+    public void Takes_settings_out_and_puts_them_back_where_they_were()
     {
-        var (lines, removed) = ConfigText.Without(["# Do not edit", "a = '1'", "primary_conninfo = 'host=x'", "A = '2'"], ["a"]);
+        string[] lines = ["# Do not edit", "a = '1'", "primary_conninfo = 'host=x'", "A = '2' # twice", ""];
+        var (rest, taken) = ConfigText.TakeOut(lines, ["a"]);
 
-        Assert.Equal(["# Do not edit", "primary_conninfo = 'host=x'"], lines);
-        Assert.Equal("2", Assert.Single(removed).Value);
+        Assert.Equal(["# Do not edit", "primary_conninfo = 'host=x'", ""], rest);
+        Assert.Equal([new TakenLine(3, "A = '2' # twice"), new TakenLine(1, "a = '1'")], taken);
+        Assert.Equal(lines, ConfigText.PutBack(rest, taken));
+        Assert.Equal(["b = 1", "a = '1'", "A = '2' # twice", ""], ConfigText.PutBack(["b = 1", ""], taken));
+        Assert.Equal(["a = 3", ""], ConfigText.PutBack(["a = 3", ""], taken));
     }
 
     [Theory]
@@ -76,11 +80,12 @@ public class ConfigTextTests
     [InlineData("INCLUDE_DIR 'conf.d/'")]
     [InlineData("include_dir './conf.d'")]
     [InlineData("include_dir '/etc/postgresql/15/main/conf.d'")]
-    public void Leaves_a_file_alone_that_includes_the_directory_already(string include)
+    [InlineData("include 'conf.d/50-pitrps.conf'")]
+    public void Leaves_a_file_alone_that_includes_ours_already(string include)
     {
-        string[] lines = ["archive_mode = off", include, "port = 5432"];
+        string[] lines = ["archive_mode = off", "include 'other'", include, "port = 5432", ""];
 
-        Assert.Same(lines, ConfigText.WithIncludeDirectory(lines, "/etc/postgresql/15/main", "conf.d", ["archive_mode"]));
+        Assert.Same(lines, ConfigText.WithInclude(lines, "/etc/postgresql/15/main", "conf.d/50-pitrps.conf", ["archive_mode"], neighboursWin: false));
     }
 
     [Theory]
@@ -89,19 +94,33 @@ public class ConfigTextTests
     [InlineData("include 'conf.d'")]
     public void Adds_the_include_at_the_end_where_there_is_none(string almost)
     {
-        var lines = ConfigText.WithIncludeDirectory([almost, "port = 5432"], "/etc/x", "conf.d", []);
+        foreach (string[] lines in (string[][])[[almost, "port = 5432", ""], [almost, "port = 5432"]])
+        {
+            var included = ConfigText.WithInclude(lines, "/etc/x", "conf.d/50-pitrps.conf", [], neighboursWin: false);
 
-        Assert.Equal([almost, "port = 5432"], lines[..2]);
-        Assert.Equal(new ConfigEntry("include_dir", "conf.d"), ConfigText.Parse(lines[2]));
+            Assert.Equal([almost, "port = 5432"], included[..2]);
+            Assert.Equal(new ConfigEntry("include_if_exists", "conf.d/50-pitrps.conf"), ConfigText.Parse(included[2]));
+            Assert.Equal(lines, ConfigText.WithoutInclude(included));
+        }
     }
 
     [Fact]
-    public void Adds_it_again_after_a_line_that_would_otherwise_win()
+    public void Adds_it_after_whatever_would_otherwise_win()
     {
-        string[] lines = ["include_dir 'conf.d'", "archive_mode = off"];
+        string[] lines = ["include_dir 'conf.d'", "archive_mode = off", ""];
+        string[] With(string[] of, string name, bool neighboursWin = false) => ConfigText.WithInclude(of, "/etc/x", "conf.d/50-pitrps.conf", [name], neighboursWin);
 
-        Assert.Equal(3, ConfigText.WithIncludeDirectory(lines, "/etc/x", "conf.d", ["archive_mode"]).Length);
-        Assert.Same(lines, ConfigText.WithIncludeDirectory(lines, "/etc/x", "conf.d", ["archive_command"]));
+        Assert.Equal(4, With(lines, "archive_mode").Length);
+        Assert.Same(lines, With(lines, "archive_command"));
+
+        // A file of the same directory that is read later, and one that is included later, which nobody has looked into.
+        Assert.Equal(4, With(lines, "archive_command", neighboursWin: true).Length);
+        Assert.Equal(5, With([.. lines[..2], "include '/etc/more.conf'", ""], "archive_command").Length);
+
+        // Once and last, however often something comes after it.
+        var again = With([.. With(lines, "archive_mode")[..^1], "archive_mode = always", ""], "archive_mode");
+        Assert.Equal(5, again.Length);
+        Assert.True(ConfigText.IsOurInclude(again[3]));
     }
 }
 

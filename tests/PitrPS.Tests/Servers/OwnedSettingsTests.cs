@@ -11,15 +11,18 @@ public class OwnedSettingsTests
 
     private readonly FakeRemoteHost _fake = new();
     private readonly PgServer _server;
+    private bool _hasDirectory = true;
+    private bool _neighboursWin;
 
     public OwnedSettingsTests()
     {
         _server = TestServers.On(_fake, "standby") with { Host = _fake.Host };
-        _fake.On("stat -L", "600 postgres postgres\n").On("rm -f", c =>
+        _fake.On("stat -L", c => new CommandResult(0, $"600 postgres postgres\n{c.Arguments[^1]}\n", "")).On("rm -f", c =>
         {
             _fake.Files.Remove(c.Arguments[^1]);
             return new CommandResult(0, "", "");
-        }).On("test -d", "").On("mkdir", "");
+        }).On("neighbours", _ => new CommandResult(0, (_hasDirectory ? "directory\n" : "") + (_neighboursWin ? "neighbours\n" : ""), ""))
+            .On("mkdir", _ => Directory(true)).On("rmdir", _ => Directory(false));
         _fake.WithFile("/etc/postgresql/15/main/postgresql.conf", "port = 5432\n", 0x1A4, "postgres", "postgres");
     }
 
@@ -40,7 +43,7 @@ public class OwnedSettingsTests
 
         var vendor = ConfigText.Lines(_fake.TextOf("/etc/postgresql/15/main/postgresql.conf"));
         Assert.Equal("port = 5432", vendor[0]);
-        Assert.Equal(new ConfigEntry("include_dir", "conf.d"), ConfigText.Parse(vendor[1]));
+        Assert.Equal(new ConfigEntry("include_if_exists", "conf.d/50-pitrps.conf"), ConfigText.Parse(vendor[1]));
         var own = _fake.Files[OwnedSettings.PathOf(_server)];
         Assert.Equal(("postgres", 0x1A4), (own.Owner, own.Mode));
         Assert.Equal("on", (await OwnedSettings.ReadAsync(_server, default))["archive_mode"]);
@@ -60,9 +63,64 @@ public class OwnedSettingsTests
 
         await CarryOut(OwnedSettings.Steps(_server, "y", new Dictionary<string, string?> { ["primary_conninfo"] = null }, SettingsReach.Files));
 
-        Assert.Equal("# Do not edit\nwork_mem = '1GB'\nprimary_conninfo = 'password=geheim'\n", _fake.TextOf(Auto));
+        Assert.Equal("# Do not edit\nprimary_conninfo = 'password=geheim'\nwork_mem = '1GB'\n", _fake.TextOf(Auto));
         Assert.DoesNotContain(OwnedSettings.TakenPathOf(_server), _fake.Files.Keys);
         Assert.Empty(await OwnedSettings.ReadAsync(_server, default));
+    }
+
+    [Theory]
+    [InlineData("port = 5432\n", "a = '1'\nrecovery_min_apply_delay='3d' # theirs\nb=2\n  Recovery_Min_Apply_Delay = 5\n", true, false)]
+    [InlineData("include_dir 'conf.d'", "recovery_min_apply_delay = '3d'", true, true)]
+    [InlineData("recovery_min_apply_delay = 1d\r\n# M\u00fcller\n\n", "", false, false)]
+    [InlineData("", "\n\nrecovery_min_apply_delay = 7", false, false)]
+    public async Task A_server_of_somebody_elses_is_left_as_it_was_byte_for_byte(string conf, string auto, bool hasDirectory, bool neighboursWin)
+    {
+        (_hasDirectory, _neighboursWin) = (hasDirectory, neighboursWin);
+        const string path = "/etc/postgresql/15/main/postgresql.conf";
+        // In Latin-1, which no UTF-8 decoder gives back.
+        _fake.Files[path] = new RemoteFile(path, System.Text.Encoding.Latin1.GetBytes(conf), 0x1A4, "postgres", "postgres");
+        _fake.WithFile(Auto, auto, 0x180, "postgres", "postgres");
+        var (before, autoBefore) = (_fake.Files[path].Content.ToArray(), _fake.Files[Auto].Content.ToArray());
+
+        await CarryOut(OwnedSettings.Steps(_server, "x", new Dictionary<string, string?> { ["recovery_min_apply_delay"] = "99" }, SettingsReach.Files));
+        Assert.DoesNotContain("recovery_min_apply_delay", _fake.TextOf(Auto), StringComparison.OrdinalIgnoreCase);
+        Assert.True(_hasDirectory);
+        await CarryOut(OwnedSettings.Steps(_server, "x", new Dictionary<string, string?> { ["work_mem"] = "1MB" }, SettingsReach.Files));
+        await CarryOut(OwnedSettings.Steps(_server, "y", new Dictionary<string, string?> { ["recovery_min_apply_delay"] = null }, SettingsReach.Files));
+        Assert.Contains(OwnedSettings.PathOf(_server), _fake.Files.Keys);
+        await CarryOut(OwnedSettings.Steps(_server, "y", new Dictionary<string, string?> { ["work_mem"] = null }, SettingsReach.Files));
+
+        Assert.Equal(before, _fake.Files[path].Content.ToArray());
+        Assert.Equal(autoBefore, _fake.Files[Auto].Content.ToArray());
+        Assert.DoesNotContain(_fake.Files.Keys, k => k.Contains("conf.d", StringComparison.Ordinal) || k.EndsWith(".taken.conf", StringComparison.Ordinal));
+        Assert.Equal(hasDirectory, _hasDirectory);
+    }
+
+    [Fact]
+    public async Task Between_two_steps_a_setting_is_never_the_default()
+    {
+        _fake.WithFile(Auto, "recovery_min_apply_delay = '3d'\n", 0x180, "postgres", "postgres");
+        bool IsSomewhere() => _fake.TextOf(Auto).Contains("recovery_min_apply_delay", StringComparison.Ordinal)
+            || (_fake.Files.ContainsKey(OwnedSettings.PathOf(_server)) && _fake.TextOf(OwnedSettings.PathOf(_server)).Contains("recovery_min_apply_delay", StringComparison.Ordinal));
+
+        foreach (var value in new[] { "99", null })
+        {
+            foreach (var step in OwnedSettings.Steps(_server, "x", new Dictionary<string, string?> { ["recovery_min_apply_delay"] = value }, SettingsReach.Files))
+            {
+                await CarryOut([step]);
+                Assert.True(IsSomewhere(), step.Title);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task What_was_set_anew_with_ALTER_SYSTEM_meanwhile_is_not_overwritten()
+    {
+        _fake.WithFile(Auto, "work_mem = '1GB'\n", 0x180, "postgres", "postgres");
+        await CarryOut(OwnedSettings.Steps(_server, "x", new Dictionary<string, string?> { ["work_mem"] = "2MB" }, SettingsReach.Files));
+        _fake.WithFile(Auto, "work_mem = '3GB'\n", 0x180, "postgres", "postgres");
+        await CarryOut(OwnedSettings.Steps(_server, "y", new Dictionary<string, string?> { ["work_mem"] = null }, SettingsReach.Files));
+        Assert.Equal("work_mem = '3GB'\n", _fake.TextOf(Auto));
     }
 
     [Fact]
@@ -104,6 +162,12 @@ public class OwnedSettingsTests
         var script = System.Text.Encoding.UTF8.GetString(command.Input.Span);
         var mark = script[(script.IndexOf("fieldsep '<", StringComparison.Ordinal) + 11)..][..16];
         return string.Concat(rows.Select(r => string.Join($"<{mark}|", r.Select(v => v ?? $"<{mark}~")) + "\0"));
+    }
+
+    private CommandResult Directory(bool isThere)
+    {
+        _hasDirectory = isThere;
+        return new CommandResult(0, "", "");
     }
 
     private async Task CarryOut(IReadOnlyList<Step> steps)

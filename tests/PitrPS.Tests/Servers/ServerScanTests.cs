@@ -88,13 +88,49 @@ public class ServerScanTests
     public void Servers_elsewhere_are_named_by_their_directory_and_started_by_the_unit_that_they_run_in()
     {
         var servers = Scan(
-            Cluster(config: "", data: "/srv/pg/data", major: "13") + "pid=1\nunit=postgresql-13.service\n"
-            + Cluster(config: "", data: "/srv/other/data", major: "13") + "pid=2\nunit=ssh.service\n" + Cluster(major: "9.6") + Cluster());
+            Units + Cluster(config: "", data: "/srv/pg/data", major: "13") + "pid=1\nunit=postgresql-13.service\n"
+            + Cluster(config: "", data: "/srv/other/data", major: "13") + "pid=2\nunit=\n" + Cluster(config: "", data: "/srv/third", major: "13") + "startedby=third.service\n" + Cluster());
 
-        Assert.Equal(["13/data", "13/srv-other-data", "15/main"], servers.Select(s => s.Name).Order(StringComparer.Ordinal));
-        Assert.Equal("postgresql-13.service", servers.Single(s => s.Name == "13/data").ServiceUnit);
-        Assert.Equal("/srv/pg/data", servers.Single(s => s.Name == "13/data").ConfigDirectory);
+        Assert.Equal(["13/srv-other-data", "13/srv-pg-data", "13/srv-third", "15/main"], servers.Select(s => s.Name).Order(StringComparer.Ordinal));
+        Assert.Equal("postgresql-13.service", servers.Single(s => s.Name == "13/srv-pg-data").ServiceUnit);
+        Assert.Equal("/srv/pg/data", servers.Single(s => s.Name == "13/srv-pg-data").ConfigDirectory);
+        Assert.Equal("third.service", servers.Single(s => s.Name == "13/srv-third").ServiceUnit);
         Assert.Null(servers.Single(s => s.Name == "13/srv-other-data").ServiceUnit);
+    }
+
+    [Fact]
+    public void A_server_has_the_same_name_whichever_others_are_there()
+    {
+        var (one, other) = (Cluster(config: "", data: "/srv/a-b/data"), Cluster(config: "", data: "/srv/a/b/data"));
+
+        Assert.Equal("15/srv-a-b-data", Assert.Single(Scan(one)).Name);
+        Assert.Equal(2, Scan(one + other).Select(s => s.Name).Distinct().Count());
+    }
+
+    [Fact]
+    public void A_server_of_an_ancient_version_is_shown()
+    {
+        var server = Assert.Single(Scan(Units + Cluster(config: "/etc/postgresql/9.6/main", data: "/var/lib/postgresql/9.6/main", major: "9.6")));
+
+        Assert.Equal(("9.6/main", 9), (server.Name, server.Version));
+    }
+
+    [Fact]
+    public void Names_what_else_looks_after_a_server_and_a_role_that_is_not_called_as_its_user()
+    {
+        var server = Assert.Single(Scan(Cluster().Replace("owner=postgres", "owner=app", StringComparison.Ordinal) + "manager=Patroni\n" + Running("true") + "role=postgres\n"));
+
+        Assert.Equal(("Patroni", "app", "postgres"), (server.Manager, server.OsUser, server.SocketRole));
+        Assert.Contains("dbname='x' user='postgres'", PsqlSession.Command(server, "x").Arguments);
+    }
+
+    [Fact]
+    public void Of_a_stopped_server_its_own_program_knows_what_its_files_say()
+    {
+        var server = Assert.Single(Scan(Cluster() + "standby=1\n" + File("/etc/postgresql/15/main/postgresql.conf", "include 'elsewhere'\n")
+            + $"set:port={Base64("5477")}\nset:recovery_min_apply_delay={Base64("7200000")}\n"));
+
+        Assert.Equal((5477, TimeSpan.FromHours(2)), (server.Port, server.ReplicationDelay));
     }
 
     [Fact]

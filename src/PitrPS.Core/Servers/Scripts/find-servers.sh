@@ -1,9 +1,11 @@
 # Prints what there is of PostgreSQL servers on this host, running or not; only reads. ServerScan.cs reads what it prints.
-# Usage (as root): sh -s -- STATE_DIRECTORY < find-servers.sh
+# Usage (as root): sh -s -- STATE_DIRECTORY all|known [DATA_DIRECTORY...] < find-servers.sh
+# "all" searches the local file systems for data directories, too; "known" looks only where servers usually are and into those that are named.
 # One "cluster" line begins a server; lines "name=value" follow; what may hold any character is in base64.
 
 LC_ALL=C; export LC_ALL
-state=$1
+state=$1 reach=$2; shift 2
+names='port unix_socket_directories primary_conninfo primary_slot_name recovery_min_apply_delay'
 settings='data_directory|port|unix_socket_directories|primary_conninfo|primary_slot_name|recovery_min_apply_delay'
 lines="^[[:space:]]*(include|include_dir|include_if_exists|$settings)([[:space:]=]|\$)"
 query="SELECT 'set:' || name || '=' || pg_catalog.translate(pg_catalog.encode(pg_catalog.convert_to(setting, 'UTF8'), 'base64'), E'\\n', '')
@@ -21,9 +23,45 @@ unit_of() {
   done < "/proc/$1/cgroup"
 }
 
+# The unit that starts the server with this data directory, running or not, as the units' files say.
+unit_for() {
+  [ -d /run/systemd/system ] || return 0
+  pattern=$(printf %s "$1" | sed 's/[][\\.*^$+?(){}|]/\\&/g')
+  for at in /etc/systemd/system /run/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+    grep -lsE "(^|[[:space:]=\"'])$pattern/?([[:space:]\"']|\$)" "$at"/*.service | while IFS= read -r file; do
+      case ${file##*/} in pitrps-*) continue ;; esac
+      grep -qE 'postgres|pg_ctl' "$file" && echo "${file##*/}"
+    done
+  done | head -n 1
+}
+
+# What else on this host starts, stops and promotes servers by itself.
+manager_of() {
+  data=$1 unit=$2
+  case $unit in *patroni*) echo Patroni; return ;; *repmgr*) echo repmgr; return ;; esac
+  if [ -e "$data/patroni.dynamic.json" ] || [ -e "$data/patroni.metrics" ]; then echo Patroni; return; fi
+  for at in /etc/patroni.yml /etc/patroni/*.yml /etc/patroni/*.yaml /opt/app/patroni/etc/*.yml; do
+    [ -f "$at" ] && grep -qsE "^[[:space:]]*data_dir:[[:space:]]*[\"']?$data/?[\"']?[[:space:]]*\$" "$at" && { echo Patroni; return; }
+  done
+  for at in /etc/repmgr.conf /etc/repmgr/*.conf /etc/repmgr/*/repmgr.conf; do
+    [ -f "$at" ] && grep -qsE "^[[:space:]]*data_directory[[:space:]]*=[[:space:]]*'?$data/?'?[[:space:]]*(#.*)?\$" "$at" && { echo repmgr; return; }
+  done
+  [ ! -e "$data/postgresql-auto-failover.conf" ] || { echo pg_auto_failover; return; }
+  grep -qsE "^[[:space:]]*shared_preload_libraries[[:space:]=].*repmgr" "$3" "$data/postgresql.auto.conf" && echo repmgr
+}
+
 file_lines() {
   [ -f "$1" ] || return 0
   printf 'file=%s:%s\n' "$(printf %s "$1" | b64)" "$(grep -hEi "$lines" "$1" | b64)"
+}
+
+# Of a server that does not answer: its own program reads the same files, with all that they include.
+settings_of() {
+  [ -d "$1" ] && [ -x "$2/postgres" ] || return 0
+  for name in $names; do
+    value=$(cd / && runuser -u "$(stat -L -c %U "$1")" -- "$2/postgres" -D "$3" -C "$name" 2>/dev/null </dev/null) && printf 'set:%s=%s\n' "$name" "$(printf %s "$value" | b64)"
+  done
+  return 0
 }
 
 # server CONFIG_DIRECTORY DATA_DIRECTORY PID, of which the first or the last may be empty
@@ -34,10 +72,17 @@ server() {
   if [ -z "$major" ]; then
     case $config in /etc/postgresql/*/*) major=${config#/etc/postgresql/}; major=${major%%/*} ;; *) return ;; esac
   fi
-  bin=
+  bin= unit= around=
+  if [ -z "$config" ] && [ ! -f "$data/postgresql.conf" ]; then
+    # Debian's way, and any other: the command line of the last start says where the configuration is.
+    file=$(sed -n 's/.*config_file=\([^" ]*\).*/\1/p' "$data/postmaster.opts" 2>/dev/null)
+    [ -n "$file" ] && config=${file%/*}
+  fi
   if [ -n "$pid" ]; then
     unit=$(unit_of "$pid")
     case $unit in pitrps-scratch-*) return ;; esac
+    # A unit that merely has it among its processes (a session, a supervisor) is not the one to start and stop it with.
+    case $unit in '' | postgresql*) ;; *) [ "$(systemctl show -p MainPID --value "$unit" 2>/dev/null)" = "$pid" ] || { around=$unit; unit=; } ;; esac
     bin=$(readlink "/proc/$pid/exe"); bin=${bin% (deleted)}; bin=${bin%/*}
   fi
   for at in "$bin" "/usr/lib/postgresql/$major/bin" "/usr/pgsql-$major/bin" /usr/bin; do
@@ -50,18 +95,28 @@ server() {
   [ -x "$bin/postgres" ] && echo "binaries=$("$bin/postgres" --version)"
   [ -x "$bin/pg_controldata" ] && [ -f "$data/global/pg_control" ] && "$bin/pg_controldata" -D "$data" | sed -n -E "s/^(Database system identifier|Latest checkpoint's TimeLineID|Bytes per WAL segment): */control=\\1:/p"
   if [ -n "$config" ]; then home=$config; else home=$data; fi
+  manager=$(manager_of "$data" "${unit:-$around}" "$home/postgresql.conf")
+  [ -n "$manager" ] && echo "manager=$manager"
+  started=$(unit_for "$data")
+  [ -n "$started" ] && echo "startedby=$started"
   file_lines "$home/postgresql.conf"
   for at in "$home"/conf.d/*.conf; do file_lines "$at"; done
   file_lines "$data/postgresql.auto.conf"
-  [ -n "$pid" ] || return 0
+  [ -n "$pid" ] || { settings_of "$data" "$bin" "$home"; return 0; }
   printf 'pid=%s\nunit=%s\n' "$pid" "$unit"
   { read -r _; read -r _; read -r _; read -r port; IFS= read -r socket; read -r _; read -r _; read -r status; } < "$data/postmaster.pid"
   printf 'port=%s\nsocket=%s\nstatus=%s\n' "$port" "$(printf %s "$socket" | b64)" "$status"
   owner=$(stat -c %U "/proc/$pid")
-  for base in postgres template1; do
-    (cd / && PGOPTIONS='-c search_path= -c statement_timeout=5s' PGCONNECT_TIMEOUT=3 PGCLIENTENCODING=UTF8 PGAPPNAME=PitrPS \
-      timeout 8 runuser -u "$owner" -- "$bin/psql" -X -w -A -t -q -h "$socket" -p "$port" -d "$base" -c "$query" 2>/dev/null </dev/null) && break
+  # The role that initdb made is usually called as the OS user, else postgres.
+  for role in "$owner" $([ "$owner" = postgres ] || echo postgres); do
+    for base in postgres template1; do
+      (cd / && PGOPTIONS='-c search_path= -c statement_timeout=5s' PGCONNECT_TIMEOUT=3 PGCLIENTENCODING=UTF8 PGAPPNAME=PitrPS \
+        timeout 8 runuser -u "$owner" -- "$bin/psql" -X -w -A -t -q -h "$socket" -p "$port" -U "$role" -d "$base" -c "$query" 2>/dev/null </dev/null) || continue
+      echo "role=$role"
+      return 0
+    done
   done
+  settings_of "$data" "$bin" "$home"
 }
 
 for at in "$state"/*.json; do
@@ -87,6 +142,11 @@ done
 
 pid_in() { printf %s "$running" | while read -r pid data; do [ "$data" = "$1" ] && echo "$pid"; done; }
 
+is_known() { case "
+$known" in *"
+$1
+"*) ;; *) false ;; esac; }
+
 known=
 for at in /etc/postgresql/*/*; do
   [ -f "$at/postgresql.conf" ] || continue
@@ -100,19 +160,42 @@ done
 for at in /var/lib/pgsql/*/data /var/lib/pgsql/data; do
   [ -f "$at/PG_VERSION" ] || continue
   real=$(readlink -f "$at")
-  case "
-$known" in *"
-$real
-"*) continue ;; esac
+  is_known "$real" && continue
   known="$known$real
 "
   server "" "$at" "$(pid_in "$real")"
 done
-printf %s "$running" | while read -r pid data; do
-  case "
-$known" in *"
-$data
-"*) continue ;; esac
+while read -r pid data; do
+  [ -n "$pid" ] && ! is_known "$data" || continue
+  known="$known$data
+"
   server "" "$data" "$pid"
+done <<LIST
+$running
+LIST
+
+# Those that do not run and lie elsewhere. A base backup that was never started is none.
+for at; do
+  real=$(readlink -f "$at") && [ -f "$real/PG_VERSION" ] && ! is_known "$real" || continue
+  known="$known$real
+"
+  server "" "$at" ""
 done
+[ "$reach" = all ] || exit 0
+found=$(while read -r _ mount type _; do
+  case $type in ext[234] | xfs | btrfs | zfs | f2fs | jfs | overlay) ;; *) continue ;; esac
+  mount=$(printf %b "$(printf %s "$mount" | sed 's/\\\([0-7]\{3\}\)/\\0\1/g')")
+  case $mount in /proc* | /sys* | /dev* | /run/* | /boot* | /usr* | /var/lib/docker* | /var/lib/containers* | /var/lib/kubelet* | /snap*) continue ;; esac
+  timeout 10 find "$mount" -xdev -maxdepth 8 \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /usr -o -path /boot -o -path /var/cache -o -path /var/lib/docker \
+    -o -path /var/lib/containers -o -name '*.pitrps-*' -o -name pg_wal -o -regex '.*/base/[0-9]+' \) -prune -o -name pg_control -path '*/global/pg_control' -print 2>/dev/null
+done < /proc/mounts | sed 's,/global/pg_control$,,' | sort -u)
+while IFS= read -r at; do
+  real=$(readlink -f "$at") && [ -f "$real/PG_VERSION" ] && ! is_known "$real" || continue
+  [ ! -f "$real/backup_label" ] || [ -f "$real/postmaster.opts" ] || continue
+  known="$known$real
+"
+  server "" "$real" ""
+done <<LIST
+$found
+LIST
 exit 0

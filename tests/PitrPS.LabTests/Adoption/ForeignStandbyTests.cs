@@ -1,0 +1,125 @@
+using PitrPS.LabTests.Infrastructure;
+
+namespace PitrPS.LabTests.Adoption;
+
+/// <summary>
+/// The emergency: a delayed standby that nobody has prepared for PitrPS. It has no role, no state and no archive of PitrPS's, and in the end it is as it was.
+/// </summary>
+public abstract class ForeignStandbyTests(ForeignHosts hosts)
+{
+    private string Primary(string sql) => hosts.Lab.Psql(Lab.Primary, sql);
+
+    private string Standby(string sql) => hosts.Lab.Psql(Lab.Standby, sql);
+
+    /// <summary>The delay in this file, beside other lines of its owner's, and a table that the standby has.</summary>
+    private void Begin(string file, string restoreCommand)
+    {
+        var path = file == "postgresql.auto.conf" ? $"{hosts.Data}/{file}" : $"{hosts.Config}/{file}";
+        void Delay(string delay) => hosts.Lab.Shell(Lab.Standby,
+            $$"""
+            set -e
+            [ -f /root/pristine.tar ] || tar -cPf /root/pristine.tar {{hosts.Config}} {{hosts.Data}}/postgresql.auto.conf
+            rm -rf {{hosts.Config}}; tar -xPf /root/pristine.tar
+            [ -f {{path}} ] || install -o postgres -g postgres -m 644 /dev/null {{path}}
+            cat >> {{path}} <<'CONF'
+            # h\344ndisch, in Latin-1
+            Recovery_Min_Apply_Delay={{delay}}   # ours
+            restore_command = '{{restoreCommand}}'
+            work_mem = 5MB
+            CONF
+            printf '# the end, without a newline: \344' >> {{path}}
+            systemctl restart postgresql@{{hosts.Major}}-main
+            """);
+        Delay("0");
+        Primary("DROP TABLE IF EXISTS pitr2; CREATE TABLE pitr2 AS SELECT i, md5(i::text) AS content FROM generate_series(1, 2000) i; ALTER TABLE pitr2 ADD PRIMARY KEY (i)");
+        Wait("the table on the standby", () => Standby($"SELECT pg_last_wal_replay_lsn() >= '{Primary("SELECT pg_current_wal_lsn()")}'") == "t");
+        Delay("'2h'");
+        Wait("streaming", () => Standby("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
+    }
+
+    private void Drop()
+    {
+        Primary("DROP TABLE pitr2");
+        Primary("CREATE TABLE IF NOT EXISTS later (i int); INSERT INTO later VALUES (1)");
+        var end = Primary("SELECT pg_current_wal_lsn()");
+        Wait("the DROP on the standby", () => Standby($"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)") == "t");
+    }
+
+    private static void Wait(string what, Func<bool> isSo)
+    {
+        var until = DateTimeOffset.UtcNow.AddSeconds(60);
+        while (!isSo())
+        {
+            Assert.True(DateTimeOffset.UtcNow < until, $"It took too long: {what}.");
+            Task.Delay(100).Wait();
+        }
+    }
+
+    private void IsBroughtBackFrom(string file, string restoreCommand)
+    {
+        Begin(file, restoreCommand);
+        var (primaryWas, standbyWas) = (hosts.Fingerprint(Lab.Primary), hosts.Fingerprint(Lab.Standby));
+        var primaryStarted = Primary("SELECT pg_postmaster_start_time()");
+        Drop();
+
+        // A new session, which knows what it finds.
+        using var engine = hosts.NewSession();
+        var found = Assert.Single(engine.Get("$standby"));
+        Assert.Equal(("True", "02:00:00", "False"), ($"{found.Properties["IsStandby"].Value}", $"{found.Properties["ReplicationDelay"].Value}", $"{found.Properties["IsFrozen"].Value}"));
+        Assert.Equal("Frozen", $"{engine.Get("($standby | Suspend-WalReplay -Confirm:$false | Get-ReplicationStatus).Replay").Single()}");
+        Assert.Equal("2147483647", Standby("SELECT setting FROM pg_settings WHERE name = 'recovery_min_apply_delay'"));
+
+        var completed = Assert.Single(engine.Get(
+            """
+            $standby | Find-PgIncident -Table pitr2 | Invoke-PitrRecovery -Confirm:$false |
+                Restore-PgTable -To $primary -Confirm:$false | Complete-PitrRecovery -Confirm:$false
+            """));
+        Assert.Equal(("02:00:00", "False"), ($"{completed.Properties["ReplicationDelay"].Value}", $"{completed.Properties["IsFrozen"].Value}"));
+        Assert.Equal("2000", Primary("SELECT count(*) FROM pitr2"));
+        Assert.Equal(Primary("SELECT md5(string_agg(md5(i::text), ',' ORDER BY i)) FROM generate_series(1, 2000) i"), Primary("SELECT md5(string_agg(content, ',' ORDER BY i)) FROM pitr2"));
+        Assert.Equal("Replaying", $"{engine.Get("($standby | Get-PgServer | Get-ReplicationStatus).Replay").Single()}");
+        Assert.Equal("7200000", Standby("SELECT setting FROM pg_settings WHERE name = 'recovery_min_apply_delay'"));
+        Assert.Equal("0", Standby("SELECT count(*) FROM pg_file_settings WHERE error IS NOT NULL"));
+
+        Assert.Equal(standbyWas, hosts.Fingerprint(Lab.Standby));
+        Assert.Equal(primaryWas, hosts.Fingerprint(Lab.Primary));
+        Assert.Equal(primaryStarted, Primary("SELECT pg_postmaster_start_time()"));
+        Assert.Equal("0", Primary("SELECT count(*) FROM pg_roles WHERE rolname LIKE '%pitrps%'"));
+        Assert.Empty(engine.Get("$standbyHost, $primaryHost | Get-PitrOperation"));
+    }
+
+    public sealed class On13(ForeignHosts13 hosts) : ForeignStandbyTests(hosts), IClassFixture<ForeignHosts13>
+    {
+        [LabFact]
+        public void A_table_comes_back_and_the_standby_is_left_byte_for_byte() => IsBroughtBackFrom("postgresql.auto.conf", "cp /mnt/gone/%f %p");
+    }
+
+    public sealed class On15(ForeignHosts hosts) : ForeignStandbyTests(hosts), IClassFixture<ForeignHosts>
+    {
+        [LabTheory]
+        [InlineData("postgresql.auto.conf", "")]
+        [InlineData("postgresql.conf", "cp /mnt/gone/%f \"%p\"")]
+        [InlineData("conf.d/99-theirs.conf", "test -f /mnt/a/%f && gunzip < /mnt/a/%f.gz > %p")]
+        public void A_table_comes_back_and_the_standby_is_left_byte_for_byte(string file, string restoreCommand) => IsBroughtBackFrom(file, restoreCommand);
+
+        [LabFact]
+        public void Who_else_looks_after_the_standby_is_named_before_its_replay_is_touched()
+        {
+            hosts.Lab.Shell(Lab.Standby, $"touch {hosts.Data}/patroni.dynamic.json");
+            try
+            {
+                foreach (var command in (string[])["Suspend-WalReplay", "Resume-WalReplay", "Set-ReplicationDelay -Delay 01:00:00"])
+                {
+                    var run = hosts.Run($"$standby | Get-PgServer | {command} -WhatIf");
+                    Assert.Contains("Patroni", Assert.Single(run.Warnings), StringComparison.Ordinal);
+                }
+            }
+            finally
+            {
+                hosts.Lab.Shell(Lab.Standby, $"rm {hosts.Data}/patroni.dynamic.json");
+            }
+        }
+
+        private readonly ForeignHosts hosts = hosts;
+    }
+}
