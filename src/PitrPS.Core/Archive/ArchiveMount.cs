@@ -44,6 +44,7 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
 
     public IReadOnlyList<Step> KeySteps() =>
     [
+        .. standby.Host.Facts.Platform.SshfsSources.Select(s => Steps.Source(standby.Host, s, standby.Host.Facts.Platform.SshfsPackages)),
         Steps.Packages(standby.Host, "sshfs", standby.Host.Facts.Platform.SshfsPackages),
         Steps.Directory(standby.Host, "mount-folder", "Make the folder of the mount's key", Folder, 0x1C0 /* 0700 */),
         Steps.Command(standby.Host, "key", "Make the key that reads the archive; its private half stays on this host",
@@ -128,6 +129,7 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
         [
             // Only the server's own user, whatever the files' modes are: default_permissions lets the kernel check them.
             "ro", "nosuid", "nodev", "noexec", "allow_other", "default_permissions", $"uid={userId}", $"gid={groupId}",
+            .. standby.Host.Facts.HasSelinux ? (string[])[$"context=system_u:object_r:{SelinuxSteps.DatabaseType}:s0"] : [],
             // Without reconnect a lost link turns the mount into an empty directory, which means "end of the WAL"; without ServerAlive readers hang.
             "reconnect", "ServerAliveInterval=5", "ServerAliveCountMax=3", "ConnectTimeout=10",
             "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", $"IdentityFile={KeyFile}", "PreferredAuthentications=publickey",

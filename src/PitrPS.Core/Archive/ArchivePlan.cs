@@ -94,6 +94,7 @@ internal sealed class ArchivePlan
             [
                 _reader.GroupStep(),
                 Directory(),
+                .. SelinuxSteps.Label(_server.Host, "selinux", _path, SelinuxSteps.DatabaseType),
                 .. adopt ? [Adopt()] : (Step[])[],
                 Marker(),
                 .. ArchiveScripts.InstallSteps(_server.Host),

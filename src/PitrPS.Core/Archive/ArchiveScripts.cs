@@ -16,6 +16,7 @@ internal static class ArchiveScripts
         Steps.Directory(host, "scripts", "Make the folder of PitrPS's scripts", HostPaths.Scripts, 0x1ED /* 0755 */),
         Install(host, ArchivePath, "archive_command"),
         Install(host, RestorePath, "restore_command"),
+        .. SelinuxSteps.Label(host, "scripts-selinux", HostPaths.Scripts, SelinuxSteps.ProgramType),
     ];
 
     /// <summary>archive_command for an archive on the server's own host.</summary>

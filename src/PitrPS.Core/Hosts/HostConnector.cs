@@ -3,7 +3,7 @@ namespace PitrPS.Hosts;
 /// <summary>Connects to a host and finds out what it is.</summary>
 internal static class HostConnector
 {
-    private const string FactsScript = "cat /etc/os-release; printf 'PITRPS_MACHINE_ID='; cat /etc/machine-id";
+    private const string FactsScript = "cat /etc/os-release; printf 'PITRPS_MACHINE_ID='; cat /etc/machine-id; printf '\\nPITRPS_SELINUX='; if [ -e /sys/fs/selinux/enforce ]; then echo yes; else echo no; fi";
 
     /// <summary>Connects them all, so many at a time; each is told of in the order of the logins, as soon as it and those before it are known.</summary>
     public static async Task ConnectAllAsync(IReadOnlyList<HostLogin> logins, int limit, Action<PgHost> connected, Action<PitrException, object> failed, CancellationToken cancel)

@@ -46,4 +46,8 @@ public sealed class PgHost
 }
 
 /// <summary>What was found out about a host when it was connected; none of it changes while it is up.</summary>
-internal sealed record HostFacts(IPlatform Platform, string OperatingSystem, string MachineId);
+internal sealed record HostFacts(IPlatform Platform, string OperatingSystem, string MachineId)
+{
+    /// <summary>The kernel runs with SELinux, enforcing or not.</summary>
+    public bool HasSelinux { get; init; }
+}

@@ -32,9 +32,17 @@ internal sealed class RemoteUnit(PgHost host, string name)
     // The output file is opened as root before the user is changed, so that it can lie where only root may look.
     private const string Wrapper = """exec >>"$1" 2>&1 </dev/null; shift; exec "$@" """;
 
-    /// <summary>Starts the work. Properties are systemd's, for example Conflicts=postgresql@15-main.service.</summary>
+    /// <summary>
+    /// Starts the work. Properties are systemd's, for example Conflicts=postgresql@15-main.service. No argument of the work has a line break in it:
+    /// when anybody lets systemd read its units again meanwhile, it would not understand that one any more and forget it (seen with 247).
+    /// </summary>
     public Task StartAsync(RemoteCommand work, IReadOnlyList<string> properties, CancellationToken cancel)
     {
+        if (work.Arguments.Any(a => a.Contains('\n', StringComparison.Ordinal)))
+        {
+            throw new ArgumentException($"The work of {Name} has a line break in an argument.", nameof(work));
+        }
+
         string[] asUser = work.User is null or "root" ? [] : ["runuser", "-u", work.User, "--"];
         return host.RunCheckedAsync(RemoteCommand.Shell(
             """

@@ -47,9 +47,51 @@ internal static class Steps
         Preview = [.. paths.Select(p => $"remove {p}")],
     };
 
+    /// <summary>One more package source for these packages, where the host's own do not offer them.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.RepositoryUnreachable</c>, <c>PitrPS.RepositoryKeyMismatch</c>, <c>PitrPS.RepositoryInvalid</c></exception>
+    public static Step Source(PgHost host, PackageSource source, IReadOnlyList<string> packages)
+    {
+        var platform = host.Facts.Platform;
+        return new Step(source.Id, source.Title, host)
+        {
+            IsDone = async run => await run.TestAsync(platform.PackagesInstalled(packages)).ConfigureAwait(false)
+                || await run.TestAsync(source.IsThere ?? platform.PackagesAvailable(packages)).ConfigureAwait(false)
+                // Once it was added, it is the next source's or the packages' own step that finds them missing.
+                || (source.IsThere is null && run.Recall(source.Id) == "added"),
+            Do = async run =>
+            {
+                var added = await host.Remote.RunAsync(source.Add, run.Cancel).ConfigureAwait(false);
+                if (!added.Succeeded)
+                {
+                    throw SourceFailed(host, source, added);
+                }
+
+                await run.RememberAsync(source.Id, "added").ConfigureAwait(false);
+            },
+            Preview = [.. source.Preview, source.IsThere is null ? $"only while the host's package sources do not offer {string.Join(", ", packages)}" : "unless it is there"],
+        };
+    }
+
+    private static PitrException SourceFailed(PgHost host, PackageSource source, CommandResult result)
+    {
+        var said = result.ErrorOutput.Trim();
+        return result.ExitCode switch
+        {
+            PackageSource.Unreachable => new PitrException("PitrPS.RepositoryUnreachable", ErrorKind.ConnectionError,
+                $"{host.Name} does not reach a package repository ({source.Title}): {said}",
+                "Give a mirror that it reaches with Install-PgServer -RepositoryUri, or let the host's own sources have the packages and use -NoRepository. Nothing was installed.", host),
+            PackageSource.OtherKey => new PitrException("PitrPS.RepositoryKeyMismatch", ErrorKind.SecurityError,
+                $"The key of a package repository is not the one that PitrPS knows ({source.Title}); what {host.Name} was given is {(result.Text.Length > 0 ? result.Text : "no key")}.",
+                "Do not trust it before its maker has announced a change. If he has, save that key in a file and give it with Install-PgServer -RepositoryKey. Nothing was installed.", host),
+            PackageSource.Invalid => new PitrException("PitrPS.RepositoryInvalid", ErrorKind.InvalidData,
+                $"A package source for {host.Name} is none ({source.Title}): {said}", "Add one yourself, and run the same command again.", host),
+            _ => RemoteHostExtensions.Failed(host, source.Add with { Arguments = [source.Id], Input = default }, result),
+        };
+    }
+
     /// <summary>Packages, from the sources that the host has. What is not to be had is said before anything is installed.</summary>
     /// <exception cref="PitrException"><c>PitrPS.PackageMissing</c></exception>
-    public static Step Packages(PgHost host, string id, IReadOnlyList<string> packages)
+    public static Step Packages(PgHost host, string id, IReadOnlyList<string> packages, bool allowUnsigned = false)
     {
         var platform = host.Facts.Platform;
         return new Step(id, $"Install {string.Join(", ", packages)}", host)
@@ -65,13 +107,13 @@ internal static class Steps
                     {
                         throw new PitrException("PitrPS.PackageMissing", ErrorKind.ResourceUnavailable,
                             $"The package sources of {host.Name} do not offer {missing.Text}.",
-                            "Add a source that has it (for PostgreSQL versions that the distribution lacks: apt.postgresql.org or yum.postgresql.org), then run the same command again.", host);
+                            "Give a repository that has it with Install-PgServer -RepositoryUri, or add one to the host (for PostgreSQL versions that the distribution lacks: apt.postgresql.org or yum.postgresql.org), then run the same command again.", host);
                     }
                 }
 
-                await run.RunAsync(platform.InstallPackages(packages)).ConfigureAwait(false);
+                await run.RunAsync(platform.InstallPackages(packages, allowUnsigned)).ConfigureAwait(false);
             },
-            Preview = [platform.InstallPackages(packages).Display],
+            Preview = [platform.InstallPackages(packages, allowUnsigned).Display],
         };
     }
 

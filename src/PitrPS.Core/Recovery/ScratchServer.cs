@@ -120,6 +120,7 @@ internal sealed record ScratchServer
             n=0
             while [ $n -lt "$places" ]; do
               mkdir $n $n/upper $n/work $n/merged && ln -s -- "$1" $n/lower && chown --reference="$1" $n/upper && chmod --reference="$1" $n/upper || exit
+              [ ! -e /sys/fs/selinux/enforce ] || chcon --reference="$1" $n/upper $n/work || exit
               n=$((n + 1)); shift
             done
             systemctl reset-failed "$unit" 2>/dev/null

@@ -48,6 +48,9 @@ internal sealed class StandbyPlan
 
     private string NewDirectory => _standby.DataDirectory + ".pitrps-new";
 
+    // On some families the configuration files lie among the data, and the base backup brings the primary's.
+    private bool IsConfiguredInside => (_standby.ConfigDirectory + "/").StartsWith(_standby.DataDirectory + "/", StringComparison.Ordinal);
+
     private string OldDirectory => _standby.DataDirectory + ".pitrps-old";
 
     /// <exception cref="PitrException">
@@ -183,7 +186,7 @@ internal sealed class StandbyPlan
         }
 
         var needed = await SizeAsync(primary, feedback, cancel).ConfigureAwait(false);
-        var free = await standby.Host.RunCheckedAsync(RemoteCommand.Shell("""df -P -B1 "$1" | awk 'NR==2{print $4}'""", Parent(standby.DataDirectory)), cancel).ConfigureAwait(false);
+        var free = await standby.Host.RunCheckedAsync(RemoteCommand.Shell("""df -P -B1 "$1" | awk 'NR==2{print $4}'""", Parent(standby.DataDirectory)).AsRoot(), cancel).ConfigureAwait(false);
         if (long.Parse(free.Text, CultureInfo.InvariantCulture) < needed * 11 / 10)
         {
             throw new PitrException("PitrPS.DiskFull", ErrorKind.ResourceUnavailable,
@@ -223,6 +226,7 @@ internal sealed class StandbyPlan
             new RemoteFile(_names.Certificate, _certificate, 0x1A4 /* 0644 */)),
         Connection(),
         BaseBackup(),
+        .. IsConfiguredInside ? [Configuration()] : (Step[])[],
         PutInPlace(),
         Planning.Steps.Absent(_standby.Host, "standby-old", "Remove the empty cluster that was replaced", OldDirectory),
         .. OwnedSettings.Steps(_standby, "standby", Settings(), SettingsReach.Files),
@@ -338,6 +342,35 @@ internal sealed class StandbyPlan
     private RemoteCommand BackupCommand() => RemoteCommand.Shell(
         """umask 077; "$1" -D "$2" -d "$3" -S "$4" -X stream -c fast -P -w && : > "$2/standby.signal" && sync""",
         _standby.Program("pg_basebackup"), NewDirectory, ConnectionString(), _names.Slot).As(_standby.OsUser);
+
+    private Step Configuration()
+    {
+        // Their paths within the data directory; postgresql.auto.conf is the server's own, on every family.
+        var inside = _standby.ConfigDirectory == _standby.DataDirectory ? "." : _standby.ConfigDirectory[(_standby.DataDirectory.Length + 1)..];
+        return new Step("standby-config", "Keep this server's own configuration files instead of the primary's", _standby.Host)
+        {
+            IsDone = run => run.TestAsync(RemoteCommand.Shell(
+                """
+                [ -e "$1" ] || exit 0
+                [ -d "$2/$3" ] && cd "$2/$3" || exit 1
+                for file in *.conf conf.d; do
+                  case $file in postgresql.auto.conf) continue ;; esac
+                  [ ! -e "$file" ] || diff -rq "$file" "$1/$3/$file" >/dev/null || exit 1
+                done
+                [ -e conf.d ] || [ ! -e "$1/$3/conf.d" ]
+                """, NewDirectory, _standby.DataDirectory, inside).AsRoot()),
+            Do = run => run.RunAsync(RemoteCommand.Shell(
+                """
+                cd "$2/$3" && mkdir -p "$1/$3" || exit
+                for file in *.conf conf.d; do
+                  case $file in postgresql.auto.conf) continue ;; esac
+                  rm -rf -- "$1/$3/$file" && { [ ! -e "$file" ] || cp -a -- "$file" "$1/$3/"; } || exit
+                done
+                sync
+                """, NewDirectory, _standby.DataDirectory, inside).As(_standby.OsUser)),
+            Preview = [$"copy *.conf and conf.d from {_standby.ConfigDirectory} to {NewDirectory}, except postgresql.auto.conf"],
+        };
+    }
 
     private Step PutInPlace() => new("standby-swap", $"Stop {_standby.Id} and put the base backup in the place of its empty cluster", _standby.Host)
     {

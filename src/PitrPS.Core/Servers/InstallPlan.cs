@@ -9,7 +9,11 @@ namespace PitrPS.Servers;
 /// <param name="Version">The major version; null for the one that is there or the newest that the host's package sources offer.</param>
 /// <param name="Port">Null for 5432, or the port of a server that is there.</param>
 /// <param name="Cluster">The name beside the version.</param>
-internal sealed record InstallOptions(PgHost Host, int? Version, int? Port, string Cluster);
+internal sealed record InstallOptions(PgHost Host, int? Version, int? Port, string Cluster)
+{
+    /// <summary>Where the packages may come from.</summary>
+    public PackageOrigin Packages { get; init; } = new();
+}
 
 /// <summary>
 /// A server on a host: packages, cluster, service, firewall, the role that PitrPS logs in with.
@@ -21,11 +25,13 @@ internal static class InstallPlan
 
     private const int DefaultPort = 5432;
 
+    private static readonly Dictionary<string, string?> Listening = new() { ["listen_addresses"] = "*" };
+
     // The note that tells a cluster that we are in the middle of making from one that somebody else made.
     private const string ClusterNote = "cluster";
 
     /// <exception cref="PitrException"><c>PitrPS.VersionUnsupported</c>, <c>PitrPS.PortInUse</c>, <c>PitrPS.ServerExists</c>, <c>PitrPS.ServerNotRunning</c>,
-    /// <c>PitrPS.DirectoryNotEmpty</c>; when carried out <c>PitrPS.PackageMissing</c>.</exception>
+    /// <c>PitrPS.DirectoryNotEmpty</c>, <c>PitrPS.InvalidRepository</c>, <c>PitrPS.RepositoryKeyMissing</c>; when carried out <c>PitrPS.PackageMissing</c> and what <see cref="Steps.Source"/> throws.</exception>
     public static async Task<Planned<PgServer>> BuildAsync(InstallOptions options, IFeedback feedback, CancellationToken cancel)
     {
         if (options.Version is { } asked)
@@ -39,6 +45,7 @@ internal static class InstallPlan
                 "Take letters, digits, '_' and '.' only: it becomes part of file and unit names.", options.Host);
         }
 
+        RefuseOrigin(options.Packages, options.Host);
         var servers = await ServerDiscovery.GetAsync(options.Host, feedback, cancel).ConfigureAwait(false);
         var major = options.Version ?? await ChooseVersionAsync(options, servers, cancel).ConfigureAwait(false);
         var name = $"{major}/{options.Cluster}";
@@ -70,23 +77,25 @@ internal static class InstallPlan
 
         var packages = platform.ServerPackages(major);
         var announcements = new List<string> { $"{server.Id} listens on all addresses; pg_hba.conf lets in local users only, until New-PgStandby adds its standby." };
-        if (!await host.TestAsync(platform.PackagesInstalled(packages), cancel).ConfigureAwait(false) && !await host.TestAsync(platform.PackagesAvailable(packages), cancel).ConfigureAwait(false))
+        // A version that this module does not know of, the project may not have built.
+        IReadOnlyList<PackageSource> sources = major > PgVersion.Newest && options.Packages.Uri is null ? [] : platform.ServerSources(major, options.Packages);
+        if (sources.Count == 0 && !await host.TestAsync(platform.PackagesInstalled(packages), cancel).ConfigureAwait(false) && !await host.TestAsync(platform.PackagesAvailable(packages), cancel).ConfigureAwait(false))
         {
             announcements.Add($"The package lists of {host.Name} do not offer PostgreSQL {major} as they are; they are refreshed first.");
         }
 
         List<Step> steps =
         [
-            PackagesStep(host, packages),
+            .. sources.Select(s => Steps.Source(host, s, packages)),
+            PackagesStep(host, packages, options.Packages.AllowUnsigned),
             CreateStep(server, options.Cluster, survey.Locale),
-            .. OwnedSettings.Steps(server, "settings", new Dictionary<string, string?> { ["listen_addresses"] = "*" }, SettingsReach.Files),
+            .. platform.PackagesMakeCertificate ? [] : ServerCertificate.Steps(server, "certificate"),
+            .. OwnedSettings.Steps(server, "settings", platform.PackagesMakeCertificate ? Listening : ServerCertificate.Settings(server, Listening), SettingsReach.Files),
+            .. server.Port == DefaultPort ? [] : SelinuxSteps.Port(host, "selinux", server.Port, SelinuxSteps.DatabasePortType),
             ServerControl.StartStep(server, "start"),
             EnabledStep(server),
+            .. survey.Firewall is { } firewall ? [FirewallStep(server, firewall)] : (Step[])[],
         ];
-        if (survey.FirewallIsActive)
-        {
-            steps.Add(FirewallStep(server));
-        }
 
         steps.AddRange(ProvisionedRole.Steps(server, "role"));
         return Planned(server, steps, announcements, "new", feedback);
@@ -156,7 +165,8 @@ internal static class InstallPlan
             }
         }
 
-        var known = PgVersion.OfDistributions.FirstOrDefault(d => options.Host.OperatingSystem.StartsWith(d.Key, StringComparison.Ordinal)).Value;
+        var known = options.Packages.HostsOwnOnly ? 0
+            : options.Host.Facts.Platform.NewestMajor ?? PgVersion.OfDistributions.FirstOrDefault(d => options.Host.OperatingSystem.StartsWith(d.Key, StringComparison.Ordinal)).Value;
         return known > 0 ? known : throw new PitrException("PitrPS.PackageMissing", ErrorKind.ResourceUnavailable,
             $"The package lists of {options.Host.Name} ({options.Host.OperatingSystem}) offer no PostgreSQL from {PgVersion.Oldest} to {PgVersion.Newest}.",
             "Give the -Version to install; its package lists are then refreshed first.", options.Host);
@@ -192,10 +202,10 @@ internal static class InstallPlan
         new("PitrPS.PortInUse", ErrorKind.ResourceExists, $"On {server.Host.Name}, port {server.Port} {why}.", "Give another -Port.", server.Host);
 
     /// <summary>Packages, without a server that the packages' scripts make or start on their own.</summary>
-    internal static Step PackagesStep(PgHost host, IReadOnlyList<string> packages)
+    internal static Step PackagesStep(PgHost host, IReadOnlyList<string> packages, bool allowUnsigned = false)
     {
         var guards = host.Facts.Platform.FilesWhileInstalling;
-        var install = Steps.Packages(host, "packages", packages);
+        var install = Steps.Packages(host, "packages", packages, allowUnsigned);
         return install with
         {
             IsDone = async run => await install.IsDone(run).ConfigureAwait(false) && (await OurGuardsAsync(host, guards, run.Cancel).ConfigureAwait(false)).Count == 0,
@@ -282,7 +292,7 @@ internal static class InstallPlan
                 await run.RememberAsync(ClusterNote, "made").ConfigureAwait(false);
                 await unit.ForgetAsync(run.Cancel).ConfigureAwait(false);
             },
-            Preview = [create.Display],
+            Preview = server.Host.Facts.Platform.CreateClusterPreview(server.Version, cluster, server.Port, locale),
         };
     }
 
@@ -304,11 +314,40 @@ internal static class InstallPlan
     private static RemoteCommand IsEnabled(PgServer server) => RemoteCommand.Shell(
         """case $(systemctl is-enabled "$1" 2>/dev/null) in enabled|enabled-runtime|static|indirect|generated|alias) ;; *) exit 1 ;; esac""", server.ServiceUnit!).AsRoot();
 
-    private static Step FirewallStep(PgServer server)
+    private static Step FirewallStep(PgServer server, string firewall)
     {
         var rule = $"{server.Port}/tcp";
-        return Steps.Command(server.Host, "firewall", $"Let {rule} through the firewall",
-            RemoteCommand.Shell("""ufw status | awk -v r="$1" '$1 == r && /ALLOW/ { found = 1 } END { exit !found }'""", rule).AsRoot(),
-            RemoteCommand.Of("ufw", "allow", rule).AsRoot());
+        var (check, allow) = firewall == "firewalld"
+            ? (RemoteCommand.Shell("""firewall-cmd --quiet --query-port="$1" && firewall-cmd --quiet --permanent --query-port="$1" """, rule),
+                (RemoteCommand[])[RemoteCommand.Of("firewall-cmd", "--quiet", "--permanent", "--add-port=" + rule), RemoteCommand.Of("firewall-cmd", "--quiet", "--add-port=" + rule)])
+            : (RemoteCommand.Shell("""ufw status | awk -v r="$1" '$1 == r && /ALLOW/ { found = 1 } END { exit !found }'""", rule), [RemoteCommand.Of("ufw", "allow", rule)]);
+        return Steps.Command(server.Host, "firewall", $"Let {rule} through the firewall ({firewall})", check.AsRoot(), [.. allow.Select(c => c.AsRoot())]);
+    }
+
+    // It becomes a line in a file of the package manager.
+    private static void RefuseOrigin(PackageOrigin origin, PgHost host)
+    {
+        if (origin.Uri is null)
+        {
+            return;
+        }
+
+        var isUri = System.Uri.TryCreate(origin.Uri, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" or "file" && uri.UserInfo.Length == 0;
+        if (!isUri || origin.Uri.Any(c => c <= ' ' || c > '~' || c is '"' or '\'' or '[' or ']' or '$' or '\\'))
+        {
+            throw new PitrException("PitrPS.InvalidRepository", ErrorKind.InvalidArgument, $"'{origin.Uri}' cannot be a package repository.",
+                "Give an http, https or file address of a repository, as the host sees it, without a user and password in it; or the path of a folder on the host that holds one.", host);
+        }
+
+        if (origin.HostsOwnOnly)
+        {
+            throw new PitrException("PitrPS.InvalidRepository", ErrorKind.InvalidArgument, "-RepositoryUri adds a package repository, -NoRepository forbids that.", "Give one of the two.", host);
+        }
+
+        if (origin.Key is null && !origin.AllowUnsigned)
+        {
+            throw new PitrException("PitrPS.RepositoryKeyMissing", ErrorKind.SecurityError, $"Nothing says which key the packages of {origin.Uri} are signed with.",
+                "Give the file of its public key with -RepositoryKey. If nobody has signed them and you trust them all the same, give -AllowUnsigned.", host);
+        }
     }
 }

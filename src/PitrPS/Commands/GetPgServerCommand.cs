@@ -22,7 +22,7 @@ namespace PitrPS.Commands;
 [OutputType(typeof(PgServer))]
 public sealed class GetPgServerCommand : PitrCmdlet
 {
-    private readonly List<(PgHost Host, PgServer? Server)> _asked = [];
+    private readonly List<object> _asked = [];
 
     /// <summary>The hosts to look at, as Connect-PgHost emits them.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true, ParameterSetName = "Host")]
@@ -59,57 +59,32 @@ public sealed class GetPgServerCommand : PitrCmdlet
     /// <inheritdoc/>
     protected override void ProcessRecord()
     {
-        _asked.AddRange(PgHost.Select(h => (h, (PgServer?)null)));
-        _asked.AddRange(PgServer.Select(s => (s.Host, (PgServer?)s)));
+        _asked.AddRange(PgHost);
+        _asked.AddRange(PgServer);
         PgHost = [];
         PgServer = [];
     }
 
     /// <inheritdoc/>
-    protected override void EndProcessing() => Await(async (feedback, cancel) =>
+    protected override void EndProcessing() => AwaitEach(_asked, ThrottleLimit, ReadAsync, (_, servers) =>
     {
-        using var places = new SemaphoreSlim(ThrottleLimit);
-        var reading = _asked.Select(asked => ReadAsync(asked.Host, asked.Server, places, feedback, cancel)).ToList();
-        foreach (var ((host, server), task) in _asked.Zip(reading))
+        foreach (var found in servers)
         {
-            try
+            if (DatabaseCredential is { } given)
             {
-                foreach (var found in await task.ConfigureAwait(false))
-                {
-                    if (DatabaseCredential is { } given)
-                    {
-                        ServerLogins.Of(found.Host).Give(found, given.UserName, new Secret(given.GetNetworkCredential().Password));
-                    }
+                ServerLogins.Of(found.Host).Give(found, given.UserName, new Secret(given.GetNetworkCredential().Password));
+            }
 
-                    feedback.Emit(found);
-                }
-            }
-            catch (PitrException e)
-            {
-                feedback.Error(e, (object?)server ?? host);
-            }
+            WriteObject(found);
         }
     });
 
-    private async Task<IReadOnlyList<PgServer>> ReadAsync(PgHost host, PgServer? server, SemaphoreSlim places, IFeedback feedback, CancellationToken cancel)
+    private async Task<IReadOnlyList<PgServer>> ReadAsync(object asked, IFeedback feedback, CancellationToken cancel) => asked switch
     {
-        if (server is { IsPlanned: true })
-        {
-            return [server];
-        }
-
-        await places.WaitAsync(cancel).ConfigureAwait(false);
-        try
-        {
-            return server is null
-                ? ServerDiscovery.Select(host, await ServerDiscovery.GetAsync(host, feedback, cancel).ConfigureAwait(false), NameFilter(), Port == 0 ? null : Port)
-                : [await ServerDiscovery.RefreshAsync(server, feedback, cancel).ConfigureAwait(false)];
-        }
-        finally
-        {
-            places.Release();
-        }
-    }
+        PgServer { IsPlanned: true } planned => [planned],
+        PgServer server => [await ServerDiscovery.RefreshAsync(server, feedback, cancel).ConfigureAwait(false)],
+        _ => ServerDiscovery.Select((PgHost)asked, await ServerDiscovery.GetAsync((PgHost)asked, feedback, cancel).ConfigureAwait(false), NameFilter(), Port == 0 ? null : Port),
+    };
 
     private ServerFilter? NameFilter()
     {

@@ -21,16 +21,21 @@ namespace PitrPS.Commands;
 [OutputType(typeof(ReplicationStatus))]
 public sealed class GetReplicationStatusCommand : PitrCmdlet
 {
+    private readonly List<PgServer> _servers = [];
+
     /// <summary>The primary or standby.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true)]
     public PgServer[] Server { get; set; } = [];
 
+    /// <summary>How many servers are asked at the same time.</summary>
+    [Parameter]
+    [ValidateRange(1, 64)]
+    public int ThrottleLimit { get; set; } = 16;
+
     /// <inheritdoc/>
-    protected override void ProcessRecord()
-    {
-        foreach (var server in Server)
-        {
-            Attempt(() => WriteObject(Await((feedback, cancel) => ReplicationProbe.StatusAsync(server, feedback, cancel))), server);
-        }
-    }
+    protected override void ProcessRecord() => _servers.AddRange(Server);
+
+    /// <inheritdoc/>
+    protected override void EndProcessing() =>
+        AwaitEach(_servers, ThrottleLimit, (server, feedback, cancel) => ReplicationProbe.StatusAsync(server, feedback, cancel), (_, status) => WriteObject(status));
 }

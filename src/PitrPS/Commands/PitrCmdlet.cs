@@ -97,45 +97,131 @@ public abstract class PitrCmdlet : PSCmdlet, IDisposable
         });
 
     /// <summary>
+    /// Runs work for many items side by side, so many at a time. What comes of an item is written as soon as it and those before it are known;
+    /// its error is written in its place, and the others go on.
+    /// </summary>
+    private protected void AwaitEach<TItem, TResult>(IReadOnlyList<TItem> items, int limit, Func<TItem, CmdletFeedback, CancellationToken, Task<TResult>> work, Action<TItem, TResult> write, Func<TItem, object>? target = null)
+        where TItem : notnull =>
+        Await(async (feedback, cancel) =>
+        {
+            var places = new SemaphoreSlim(limit);
+            var running = items.Select(InTurnAsync).ToList();
+            try
+            {
+                foreach (var (item, task) in items.Zip(running))
+                {
+                    try
+                    {
+                        var result = await task.ConfigureAwait(false);
+                        feedback.Write(_ => write(item, result));
+                    }
+                    catch (PitrException e)
+                    {
+                        feedback.Error(e, target?.Invoke(item) ?? item);
+                    }
+                }
+            }
+            finally
+            {
+                // After Ctrl+C each has a journal to write.
+                await Task.WhenAll(running.Select(task => task.ContinueWith(_ => { }, TaskScheduler.Default))).ConfigureAwait(false);
+            }
+
+            async Task<TResult> InTurnAsync(TItem item)
+            {
+                await places.WaitAsync(cancel).ConfigureAwait(false);
+                try
+                {
+                    return await work(item, feedback, cancel).ConfigureAwait(false);
+                }
+                finally
+                {
+                    places.Release();
+                }
+            }
+        });
+
+    /// <summary>
     /// The way of every cmdlet that changes something: build the plan (which refuses bad input before anything has changed), ask once, run it, emit the result.
     /// Under -WhatIf the plan is printed and the result is emitted as it would be.
     /// </summary>
     private protected T? Carry<T>(Func<IFeedback, CancellationToken, Task<Planned<T>>> build)
         where T : class
     {
-        var planned = Await(build);
-        var runner = new Func<IFeedback, PlanRunner>(feedback => new PlanRunner(feedback, PlanRunner.ThisClient));
-        var prompts = WouldPrompt();
-        if (IsWhatIf || prompts)
+        var (planned, preview) = Await((feedback, cancel) => PrepareAsync(build, MustShow, feedback, cancel));
+        return IsWhatIf ? Shown(planned, preview!) : Agreed(planned, preview) ? Await((feedback, cancel) => RunAsync(planned, feedback, cancel)) : null;
+    }
+
+    /// <summary>
+    /// As <see cref="CarryAndWrite{T}"/> for many items side by side: all plans are built, each is asked about once, in the order of the items, and those that are agreed to run, so many at a time.
+    /// </summary>
+    private protected void CarryEach<TItem, T>(IReadOnlyList<TItem> items, int limit, Func<TItem, IFeedback, CancellationToken, Task<Planned<T>>> build)
+        where TItem : notnull
+        where T : class
+    {
+        var mustShow = MustShow;
+        var agreed = new List<(TItem Item, Planned<T> Planned)>();
+        AwaitEach(items, limit, (item, feedback, cancel) => PrepareAsync((f, c) => build(item, f, c), mustShow, feedback, cancel), (item, prepared) => Attempt(() =>
         {
-            var preview = Await((feedback, cancel) => runner(feedback).PreviewAsync(planned.Plan, cancel));
             if (IsWhatIf)
             {
-                ShouldProcess(preview.Render(), preview.Render(), planned.Plan.Title);
-                return planned.AsPlanned();
+                WriteObject(Shown(prepared.Planned, prepared.Preview!));
             }
-
-            if (!preview.NothingToDo)
+            else if (Agreed(prepared.Planned, prepared.Preview))
             {
-                RefuseToAskNobody(planned.Plan);
-                if (!ShouldProcess(preview.Render(), preview.Render() + Environment.NewLine + "Go on?", planned.Plan.Title))
-                {
-                    return null;
-                }
+                agreed.Add((item, prepared.Planned));
             }
-        }
-        else if (!ShouldProcess(planned.Plan.Subject, planned.Plan.Operation))
+        }, item));
+        AwaitEach(agreed, limit, (one, feedback, cancel) => RunAsync(one.Planned, feedback, cancel), (_, result) => WriteObject(result), one => one.Item);
+    }
+
+    private bool MustShow => IsWhatIf || WouldPrompt();
+
+    private static async Task<(Planned<T> Planned, PlanPreview? Preview)> PrepareAsync<T>(
+        Func<IFeedback, CancellationToken, Task<Planned<T>>> build, bool mustShow, IFeedback feedback, CancellationToken cancel)
+        where T : class
+    {
+        var planned = await build(feedback, cancel).ConfigureAwait(false);
+        return (planned, mustShow ? await Runner(feedback).PreviewAsync(planned.Plan, cancel).ConfigureAwait(false) : null);
+    }
+
+    private static PlanRunner Runner(IFeedback feedback) => new(feedback, PlanRunner.ThisClient);
+
+    private T Shown<T>(Planned<T> planned, PlanPreview preview)
+        where T : class
+    {
+        ShouldProcess(preview.Render(), preview.Render(), planned.Plan.Title);
+        return planned.AsPlanned();
+    }
+
+    // With a preview there may be a question; without one PowerShell would ask nothing.
+    private bool Agreed<T>(Planned<T> planned, PlanPreview? preview)
+        where T : class
+    {
+        if (preview is null)
         {
-            return null;
+            return ShouldProcess(planned.Plan.Subject, planned.Plan.Operation);
         }
 
-        var outcome = Await((feedback, cancel) => runner(feedback).RunAsync(planned.Plan, cancel));
+        if (preview.NothingToDo)
+        {
+            return true;
+        }
+
+        RefuseToAskNobody(planned.Plan);
+        return ShouldProcess(preview.Render(), preview.Render() + Environment.NewLine + "Go on?", planned.Plan.Title);
+    }
+
+    private static async Task<T> RunAsync<T>(Planned<T> planned, CmdletFeedback feedback, CancellationToken cancel)
+        where T : class
+    {
+        var outcome = await Runner(feedback).RunAsync(planned.Plan, cancel).ConfigureAwait(false);
         if (outcome.Changed == 0)
         {
-            WriteInformation(new HostInformationMessage { Message = $"{planned.Plan.Title}: nothing to do, everything is as it should be." }, ["PSHOST"]);
+            feedback.Write(c => c.WriteInformation(new HostInformationMessage { Message = $"{planned.Plan.Title}: nothing to do, everything is as it should be." }, ["PSHOST"]));
         }
 
-        return Await((_, cancel) => planned.Result(cancel));
+        return await planned.Result(cancel).ConfigureAwait(false);
     }
 
     /// <summary>As <see cref="Carry{T}"/>, and writes what comes out; an error is written instead.</summary>

@@ -9,7 +9,7 @@ public class ForeignHosts : PreparedHosts
     {
     }
 
-    private protected ForeignHosts(int major) : base(Snapshots.Foreign, major)
+    private protected ForeignHosts(HostSystem system) : base(Snapshots.Foreign, system)
     {
     }
 
@@ -52,4 +52,4 @@ public class ForeignHosts : PreparedHosts
 }
 
 /// <summary>As <see cref="ForeignHosts"/>, with PostgreSQL 13.</summary>
-public sealed class ForeignHosts13() : ForeignHosts(13);
+public sealed class ForeignHosts13() : ForeignHosts(HostSystem.Debian11);

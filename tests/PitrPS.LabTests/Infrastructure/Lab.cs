@@ -147,6 +147,14 @@ public sealed class Lab
     /// <summary>Runs a POSIX shell script as root on a host.</summary>
     public string Shell(string host, string script) => Exec(host, "sh", "-c", script);
 
+    /// <summary>The key with which the lab's stand-in for PGDG signs, as a file on this machine. It is not PGDG's, so Install-PgServer has to be given it.</summary>
+    public string FetchPgdgKey(string host)
+    {
+        var path = Path.Join(Path.GetTempPath(), "pitrps-lab-pgdg.asc");
+        File.WriteAllText(path, Exec(host, "curl", "-fsS", "https://download.postgresql.org/pub/repos/yum/keys/PGDG-RPM-GPG-KEY-RHEL7"));
+        return path;
+    }
+
     /// <summary>Asks a server with psql as its OS user; the rows as psql -At prints them.</summary>
     public string Psql(string host, string sql, string database = "postgres", int port = 5432) =>
         Exec(host, "runuser", "-u", "postgres", "--", "psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", $"{port}", "-d", database, "-c", sql).TrimEnd('\n');

@@ -12,12 +12,12 @@ public abstract class PreparedHosts : IDisposable
 {
     private readonly Lazy<PowerShellEngine> _engine;
 
-    private protected PreparedHosts(string snapshot, int major = Snapshots.DefaultMajor)
+    private protected PreparedHosts(string snapshot, HostSystem? system = null)
     {
-        Major = major;
+        System = system ?? HostSystem.Debian12;
         if (Lab.WhyNot() is null)
         {
-            Snapshots.Restore(snapshot, major);
+            Snapshots.Restore(snapshot, System);
         }
 
         _engine = new Lazy<PowerShellEngine>(NewSession);
@@ -25,20 +25,23 @@ public abstract class PreparedHosts : IDisposable
 
     public Lab Lab => Lab.Shared;
 
+    /// <summary>What both hosts run.</summary>
+    public HostSystem System { get; }
+
     /// <summary>The major version of PostgreSQL that the hosts' distribution brings.</summary>
-    public int Major { get; }
+    public int Major => System.Major;
 
     /// <summary>The standby's data directory, and the primary's.</summary>
-    public string Data => $"/var/lib/postgresql/{Major}/main";
+    public string Data => System.IsRhel ? $"/var/lib/pgsql/{Major}/data" : $"/var/lib/postgresql/{Major}/main";
 
     /// <summary>The directory of postgresql.conf on both.</summary>
-    public string Config => $"/etc/postgresql/{Major}/main";
+    public string Config => System.IsRhel ? Data : $"/etc/postgresql/{Major}/main";
 
     /// <summary>The service that runs either server.</summary>
-    public string ServiceUnit => $"postgresql@{Major}-main.service";
+    public string ServiceUnit => System.IsRhel ? $"postgresql-{Major}.service" : $"postgresql@{Major}-main.service";
 
     /// <summary>Where the programs of this major are.</summary>
-    public string Bin => $"/usr/lib/postgresql/{Major}/bin";
+    public string Bin => System.IsRhel ? $"/usr/pgsql-{Major}/bin" : $"/usr/lib/postgresql/{Major}/bin";
 
     public LabHost Primary => Lab.Host(Lab.Primary);
 
@@ -79,7 +82,7 @@ public class BareHosts : PreparedHosts
     {
     }
 
-    private protected BareHosts(int major) : base(Snapshots.Bare, major)
+    private protected BareHosts(HostSystem system) : base(Snapshots.Bare, system)
     {
     }
 }
@@ -91,7 +94,7 @@ public class InstalledHosts : PreparedHosts
     {
     }
 
-    private protected InstalledHosts(int major) : base(Snapshots.Installed, major)
+    private protected InstalledHosts(HostSystem system) : base(Snapshots.Installed, system)
     {
     }
 }
@@ -103,22 +106,47 @@ public class StandbyHosts : PreparedHosts
     {
     }
 
-    private protected StandbyHosts(int major) : base(Snapshots.Standby, major)
+    private protected StandbyHosts(HostSystem system) : base(Snapshots.Standby, system)
     {
     }
 }
 
 /// <summary>As <see cref="InstalledHosts"/>, with PostgreSQL 13, on Debian 11.</summary>
-public sealed class InstalledHosts13() : InstalledHosts(13);
+public sealed class InstalledHosts13() : InstalledHosts(HostSystem.Debian11);
 
 /// <summary>As <see cref="InstalledHosts"/>, with PostgreSQL 17, on Debian 13.</summary>
-public sealed class InstalledHosts17() : InstalledHosts(17);
+public sealed class InstalledHosts17() : InstalledHosts(HostSystem.Debian13);
 
 /// <summary>As <see cref="StandbyHosts"/>, with PostgreSQL 13, on Debian 11.</summary>
-public sealed class StandbyHosts13() : StandbyHosts(13);
+public sealed class StandbyHosts13() : StandbyHosts(HostSystem.Debian11);
 
 /// <summary>As <see cref="StandbyHosts"/>, with PostgreSQL 17, on Debian 13.</summary>
-public sealed class StandbyHosts17() : StandbyHosts(17);
+public sealed class StandbyHosts17() : StandbyHosts(HostSystem.Debian13);
+
+/// <summary>Two hosts of RHEL shape without PostgreSQL.</summary>
+public sealed class RhelBareHosts() : BareHosts(HostSystem.CentOS7);
+
+/// <summary>Two hosts of RHEL shape with a server each, by PGDG's packages.</summary>
+public sealed class RhelInstalledHosts() : InstalledHosts(HostSystem.CentOS7);
+
+/// <summary>An archiving primary and its delayed standby of RHEL shape, with PostgreSQL 13.</summary>
+public sealed class RhelStandbyHosts() : StandbyHosts(HostSystem.CentOS7);
+
+/// <summary>What the lab's hosts can run.</summary>
+/// <param name="Suite">As the lab calls it.</param>
+/// <param name="Major">The major version of PostgreSQL.</param>
+/// <param name="IsRhel">Laid out as the RHEL family is.</param>
+public sealed record HostSystem(string Suite, int Major, bool IsRhel = false)
+{
+    /// <summary>What most tests run on.</summary>
+    public static HostSystem Debian12 { get; } = new("bookworm", 15);
+
+    public static HostSystem Debian11 { get; } = new("bullseye", 13);
+
+    public static HostSystem Debian13 { get; } = new("trixie", 17);
+
+    public static HostSystem CentOS7 { get; } = new("centos7", 13, IsRhel: true);
+}
 
 /// <summary>The states that <see cref="PreparedHosts"/> come from.</summary>
 internal static class Snapshots
@@ -128,22 +156,16 @@ internal static class Snapshots
     public const string Standby = "standby-pair";
     public const string Foreign = "foreign-pair";
 
-    /// <summary>What most tests run on: Debian 12.</summary>
-    public const int DefaultMajor = 15;
-
-    // A distribution for each major.
-    private static readonly Dictionary<int, string> Suites = new() { [13] = "bullseye", [15] = "bookworm", [17] = "trixie" };
-
     private static readonly Dictionary<string, string> Broken = [];
 
     /// <summary>Puts the hosts into this state, making it first if this run has not made it yet.</summary>
-    public static void Restore(string snapshot, int major)
+    public static void Restore(string snapshot, HostSystem system)
     {
-        Ensure(snapshot, major);
-        Lab.Shared.Restore(NameOf(snapshot, major));
+        Ensure(snapshot, system);
+        Lab.Shared.Restore(NameOf(snapshot, system));
     }
 
-    private static string NameOf(string snapshot, int major) => major == DefaultMajor ? snapshot : $"{snapshot}-{major}";
+    private static string NameOf(string snapshot, HostSystem system) => system == HostSystem.Debian12 ? snapshot : $"{snapshot}-{system.Suite}";
 
     /// <summary>Connects both hosts and reads the servers that are on them.</summary>
     public static string ConnectScript(Lab lab) =>
@@ -156,9 +178,9 @@ internal static class Snapshots
         $ErrorActionPreference = 'Continue'
         """;
 
-    private static void Ensure(string snapshot, int major)
+    private static void Ensure(string snapshot, HostSystem system)
     {
-        var name = NameOf(snapshot, major);
+        var name = NameOf(snapshot, system);
         if (Broken.TryGetValue(name, out var why))
         {
             throw new InvalidOperationException($"The hosts for this could not be prepared before: {why}");
@@ -171,7 +193,7 @@ internal static class Snapshots
 
         try
         {
-            Make(snapshot, major);
+            Make(snapshot, system);
         }
         catch (Exception e)
         {
@@ -180,7 +202,7 @@ internal static class Snapshots
         }
     }
 
-    private static void Make(string snapshot, int major)
+    private static void Make(string snapshot, HostSystem system)
     {
         var lab = Lab.Shared;
         switch (snapshot)
@@ -188,23 +210,26 @@ internal static class Snapshots
             case Bare:
                 if (!lab.IsForeign)
                 {
-                    lab.Create(Suites[major]);
+                    lab.Create(system.Suite);
                 }
 
                 break;
             case Foreign:
-                Restore(Bare, major);
-                Adoption.ForeignHosts.Prepare(lab, major);
+                Restore(Bare, system);
+                Adoption.ForeignHosts.Prepare(lab, system.Major);
                 break;
             case Installed:
-                Restore(Bare, major);
-                Prepare("""
+                Restore(Bare, system);
+                Prepare(system.IsRhel ? $"""
+                    $null = $primaryHost | Install-PgServer -Version {system.Major} -RepositoryKey '{lab.FetchPgdgKey(Lab.Primary)}' -Confirm:$false
+                    $null = $standbyHost | Install-PgServer -Version {system.Major} -RepositoryKey '{lab.FetchPgdgKey(Lab.Primary)}' -Confirm:$false
+                    """ : """
                     $null = $primaryHost | Install-PgServer -Confirm:$false
                     $null = $standbyHost | Install-PgServer -Confirm:$false
                     """);
                 break;
             case Standby:
-                Restore(Installed, major);
+                Restore(Installed, system);
                 Prepare("""
                     $primary = $primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -Confirm:$false
                     $null = $standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -Confirm:$false |
@@ -215,7 +240,7 @@ internal static class Snapshots
                 throw new ArgumentOutOfRangeException(nameof(snapshot), snapshot, "Unknown state.");
         }
 
-        lab.Keep(NameOf(snapshot, major));
+        lab.Keep(NameOf(snapshot, system));
     }
 
     private static void Prepare(string script)

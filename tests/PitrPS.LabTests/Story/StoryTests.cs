@@ -59,7 +59,7 @@ public abstract class StoryTests(StandbyHosts hosts)
         Assert.Equal("1", Standby($"runuser -u postgres -- {hosts.Bin}/pg_controldata -D {hosts.Data} | sed -n \"s/^Latest checkpoint's TimeLineID: *//p\""));
         Assert.NotEqual("0", Standby("wc -l < /run/test-stopped"));
         Assert.Equal("", Standby("diff /run/test-stopped /run/test-starting || true"));
-        Assert.Equal("", Standby($"ls -d /var/lib/postgresql/{hosts.Major}/*scratch* /run/pitrps-scratch* /var/lib/pitrps/recoveries/* 2>/dev/null || true"));
+        Assert.Equal("", Standby($"ls -d $(dirname {hosts.Data})/*scratch* /run/pitrps-scratch* /var/lib/pitrps/recoveries/* 2>/dev/null || true"));
         Assert.Equal("", Standby("systemctl list-units --all --plain --no-legend 'pitrps-scratch*' 'pitrps-restore*'"));
         Assert.Equal("", Standby("grep -E 'pitrps-(scratch|restore)' /proc/mounts || true"));
         Assert.Empty(hosts.Get("$standbyHost, $primaryHost | Get-PitrOperation"));
@@ -101,9 +101,13 @@ public abstract class StoryTests(StandbyHosts hosts)
 
     public sealed class OnABusyPrimary17(StandbyHosts17 hosts) : OnABusyPrimary(hosts), IClassFixture<StandbyHosts17>;
 
+    public sealed class OnABusyPrimaryOfRhel(RhelStandbyHosts hosts) : OnABusyPrimary(hosts), IClassFixture<RhelStandbyHosts>;
+
     public sealed class OnAnIdlePrimary13(StandbyHosts13 hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts13>;
 
     public sealed class OnAnIdlePrimary15(StandbyHosts hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts>;
 
     public sealed class OnAnIdlePrimary17(StandbyHosts17 hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts17>;
+
+    public sealed class OnAnIdlePrimaryOfRhel(RhelStandbyHosts hosts) : OnAnIdlePrimary(hosts), IClassFixture<RhelStandbyHosts>;
 }

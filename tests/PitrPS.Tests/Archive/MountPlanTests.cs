@@ -47,6 +47,21 @@ public class MountPlanTests
     }
 
     [Fact]
+    public async Task On_the_RHEL_family_EPEL_comes_first_and_SELinux_lets_the_server_read_the_mount_and_run_the_scripts()
+    {
+        var (fake, host) = SourceStepTests.WithSelinux();
+        fake.On("mountpoint -q", "").On("PreferredAuthentications=none", "");
+        var standby = Standby with { Host = host };
+
+        var planned = await MountAsync(new MountOptions(standby, Primary, "/mnt/a", "10.0.0.5", 22));
+
+        Assert.Equal(["epel", "codeready", "sshfs", "mount-folder"], planned.Plan.Steps.Select(s => s.Id).Take(4));
+        Assert.Contains("context=system_u:object_r:postgresql_db_t:s0", string.Join('\n', planned.Plan.Steps.Single(s => s.Id == "mount").Preview), StringComparison.Ordinal);
+        Assert.Contains("restorecon -R /usr/local/lib/pitrps", planned.Plan.Steps.Single(s => s.Id == "scripts-selinux").Preview);
+        Assert.DoesNotContain("context=", string.Join('\n', (await MountAsync(new MountOptions(Standby, Primary, "/mnt/a", "10.0.0.5", 22))).Plan.Steps.Single(s => s.Id == "mount").Preview), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_New_PgStandby_has_noted_of_the_primary_is_kept()
     {
         var link = new PrimaryLink("10.0.0.5", 6432, 22, "pitrps_slot", "primary", "15/main");

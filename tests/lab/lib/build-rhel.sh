@@ -68,7 +68,7 @@ build() {
 
 # The names that packages of this family ask for and that Debian's userland brings.
 userland() {
-  printf 'Provides: %s\n' /bin/sh /usr/sbin/useradd bash coreutils systemd shadow-utils glibc openssl gnupg2 curl libxml2 libxslt openldap readline krb5-libs glib2 openssh-clients | tr '\n' ' ' |
+  printf 'Provides: %s\n' /bin/sh /usr/sbin/useradd bash coreutils systemd shadow-utils glibc gnupg2 curl libxml2 libxslt openldap readline krb5-libs glib2 openssh-clients | tr '\n' ' ' |
     sed 's/ Provides:/, /g; s/^Provides: //'
 }
 
@@ -110,9 +110,10 @@ echo '%_dbpath /var/lib/rpm' >"$root/etc/rpm/macros.lab"
 printf '[main]\ngpgcheck=1\ninstallonly_limit=3\nclean_requirements_on_remove=True\nbest=True\nskip_if_unavailable=False\n' >"$root/etc/dnf/dnf.conf"
 ln -sfn dnf/dnf.conf "$root/etc/yum.conf"
 ln -sfn dnf-3 "$root/usr/bin/yum"
-cp "$folder"/repository/centos/7/os/centos-release-*.rpm "$root/centos-release.rpm"
-chroot "$root" rpm --force-debian -i --nosignature --replacefiles /centos-release.rpm
-rm "$root/centos-release.rpm"
+mkdir "$root/release"
+cp "$folder"/repository/centos/7/os/{centos-release,openssl}-*.rpm "$root/release/"
+chroot "$root" sh -c 'rpm --force-debian -i --nosignature --replacefiles /release/*.rpm'
+rm -rf "$root/release"
 ln -sfn bash "$root/bin/sh"
 chroot "$root" update-alternatives --set awk /usr/bin/gawk
 

@@ -1,0 +1,117 @@
+using PitrPS.LabTests.Infrastructure;
+
+namespace PitrPS.LabTests.Servers;
+
+/// <summary>Install-PgServer on hosts of RHEL shape: PGDG's repository package by a key that is known, its setup script, its service.</summary>
+public sealed class RhelInstallTests(RhelBareHosts hosts) : IClassFixture<RhelBareHosts>
+{
+    private string Key => hosts.Lab.FetchPgdgKey(Lab.Primary);
+
+    [LabFact]
+    public void Installs_by_PGDGs_packages_once_and_has_nothing_to_do_the_second_time()
+    {
+        var lab = hosts.Lab;
+        var preview = hosts.Run("$primaryHost | Install-PgServer -Version 13 -WhatIf");
+        Assert.True((bool)preview.Single().Properties["IsPlanned"].Value);
+        Assert.Contains("pgdg-redhat-repo-latest.noarch.rpm", preview.HostText, StringComparison.Ordinal);
+        Assert.Contains("/usr/pgsql-13/bin/postgresql-13-setup initdb postgresql-13", preview.HostText, StringComparison.Ordinal);
+        Assert.Contains("| ssl = 'on'", preview.HostText, StringComparison.Ordinal);
+        Assert.Equal("", lab.Shell(Lab.Primary, "ls -A /var/lib/pgsql; ls -d /var/lib/pitrps /etc/yum.repos.d/pgdg* 2>/dev/null || true"));
+
+        var server = hosts.Run("$primaryHost | Install-PgServer -Version 13 -RepositoryKey $key -Confirm:$false", ("key", Key)).Single();
+
+        Assert.Equal("13/main", server.Properties["Name"].Value);
+        Assert.Equal("Primary", server.Properties["Role"].Value.ToString());
+        Assert.Equal("postgresql-13.service", server.Properties["ServiceUnit"].Value);
+        Assert.Equal("/var/lib/pgsql/13/data", server.Properties["DataDirectory"].Value);
+        Assert.Equal("/var/lib/pgsql/13/data", server.Properties["ConfigDirectory"].Value);
+        Assert.Equal("/usr/pgsql-13/bin", server.Properties["BinDirectory"].Value);
+        Assert.Equal("on|*|on|UTF8|en_US.UTF-8", lab.Psql(Lab.Primary,
+            "SELECT current_setting('data_checksums'), current_setting('listen_addresses'), current_setting('ssl'), pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = 'template0'"));
+        Assert.Equal("t", lab.Psql(Lab.Primary, "SELECT rolsuper FROM pg_authid WHERE rolname = 'pitrps'"));
+        Assert.Equal("enabled active", string.Join(' ', lab.Shell(Lab.Primary, "systemctl is-enabled postgresql-13; systemctl is-active postgresql-13").Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+        Assert.Equal("pgdg-redhat-repo postgresql13-contrib postgresql13-server", lab.Shell(Lab.Primary, "rpm -q --qf '%{NAME} ' pgdg-redhat-repo postgresql13-contrib postgresql13-server").Trim());
+        Assert.Equal("640 root postgres", lab.Shell(Lab.Primary, "stat -c '%a %U %G' /etc/pitrps/13-main/tls/server.key").Trim());
+
+        var started = lab.Psql(Lab.Primary, "SELECT pg_postmaster_start_time()");
+        var again = hosts.Run("$primaryHost | Install-PgServer -Confirm:$false");
+        Assert.Equal(server.Properties["SystemIdentifier"].Value, again.Single().Properties["SystemIdentifier"].Value);
+        Assert.Contains("nothing to do", string.Join('\n', again.Information), StringComparison.Ordinal);
+        Assert.Equal(started, lab.Psql(Lab.Primary, "SELECT pg_postmaster_start_time()"));
+
+        // A second cluster has a unit of its own, made of the packaged one.
+        var second = hosts.Run("$primaryHost | Install-PgServer -Version 13 -Name report -Port 5433 -Confirm:$false").Single();
+        Assert.Equal("postgresql-13-report.service", second.Properties["ServiceUnit"].Value);
+        Assert.Equal("/var/lib/pgsql/13/report|5433", lab.Psql(Lab.Primary, "SELECT current_setting('data_directory'), current_setting('port')", port: 5433));
+        Assert.Equal(started, lab.Psql(Lab.Primary, "SELECT pg_postmaster_start_time()"));
+    }
+
+    [LabFact]
+    public void Refuses_before_anything_is_installed()
+    {
+        var lab = hosts.Lab;
+        Assert.Contains("stands", hosts.Run("$standbyHost | Install-PgServer -Version 13 -RepositoryKey /etc/hostname -Confirm:$false").SingleError("PitrPS.RepositoryKeyUnreadable").ToString() + "stands", StringComparison.Ordinal);
+        hosts.Run("$standbyHost | Install-PgServer -Version 13 -RepositoryUri 'ftp://x' -Confirm:$false").SingleError("PitrPS.InvalidRepository");
+        hosts.Run("$standbyHost | Install-PgServer -Version 13 -RepositoryUri http://x/ -Confirm:$false").SingleError("PitrPS.RepositoryKeyMissing");
+
+        // The lab's key is not PGDG's.
+        hosts.Run("$standbyHost | Install-PgServer -Version 13 -Confirm:$false").SingleError("PitrPS.RepositoryKeyMismatch");
+        Assert.Equal("0", lab.Shell(Lab.Standby, "rpm -qa 'gpg-pubkey*' | wc -l").Trim());
+        hosts.Run("$standbyHost | Install-PgServer -Version 13 -NoRepository -Confirm:$false").SingleError("PitrPS.PackageMissing");
+        hosts.Run("$standbyHost | Install-PgServer -Version 99 -Confirm:$false").SingleError("PitrPS.PackageMissing");
+
+        Shell("sed -i s/download.postgresql.org// /etc/hosts");
+        try
+        {
+            hosts.Run("$standbyHost | Install-PgServer -Version 13 -Confirm:$false").SingleError("PitrPS.RepositoryUnreachable");
+        }
+        finally
+        {
+            Shell("sed -i 's/dl.fedoraproject.org/download.postgresql.org &/' /etc/hosts");
+        }
+
+        Assert.Equal("none", Shell("ls -d /etc/yum.repos.d/pgdg* /etc/yum.repos.d/pitrps* /usr/pgsql-* 2>/dev/null || echo none"));
+    }
+
+    private string Shell(string script) => hosts.Lab.Shell(Lab.Standby, script).Trim();
+}
+
+/// <summary>Install-PgServer from repositories that a site has itself.</summary>
+public sealed class RhelRepositoryTests(RhelBareHosts hosts) : IClassFixture<RhelBareHosts>
+{
+    // Where the lab serves the host's own packages, a mirror and unsigned packages lie, too.
+    private string Site => hosts.Lab.Shell(Lab.Primary, "sed -n 's|^baseurl=\\(http://.*\\)/centos/7/os/$|\\1|p' /etc/yum.repos.d/CentOS-Base.repo").Trim();
+
+    [LabFact]
+    public void Takes_a_mirror_whose_packages_are_signed_with_the_given_key_and_no_others()
+    {
+        var lab = hosts.Lab;
+        var key = lab.FetchPgdgKey(Lab.Primary);
+        hosts.Run("$primaryHost | Install-PgServer -Version 13 -RepositoryUri \"$site/nowhere\" -RepositoryKey $key -Confirm:$false", ("site", Site), ("key", key)).SingleError("PitrPS.RepositoryUnreachable");
+        Assert.Equal("none", lab.Shell(Lab.Primary, "ls /etc/yum.repos.d/pitrps* /etc/pki/rpm-gpg/*pitrps 2>/dev/null || echo none").Trim());
+
+        // Unsigned packages behind a key: the package manager refuses them.
+        hosts.Run("$primaryHost | Install-PgServer -Version 13 -RepositoryUri \"$site/unsigned\" -RepositoryKey $key -Confirm:$false", ("site", Site), ("key", key)).SingleError("PitrPS.RemoteCommandFailed");
+        Assert.Equal("none", lab.Shell(Lab.Primary, "ls -d /usr/pgsql-13 2>/dev/null || echo none").Trim());
+
+        var server = hosts.Run("$primaryHost | Install-PgServer -Version 13 -RepositoryUri \"$site/pub/repos/yum/13/redhat/rhel-7-x86_64\" -RepositoryKey $key -Confirm:$false", ("site", Site), ("key", key)).Single();
+
+        Assert.True((bool)server.Properties["IsRunning"].Value);
+        Assert.Equal("gpgcheck=1", lab.Shell(Lab.Primary, "grep gpgcheck /etc/yum.repos.d/pitrps.repo").Trim());
+        Assert.Equal("none", lab.Shell(Lab.Primary, "ls /etc/yum.repos.d/pgdg* 2>/dev/null || echo none").Trim());
+    }
+
+    [LabFact]
+    public void Takes_an_offline_folder_of_unsigned_packages_only_when_told_so()
+    {
+        var lab = hosts.Lab;
+        lab.Shell(Lab.Standby, $"mkdir -p /srv/packages/repodata && cd /srv/packages && site={Site}/unsigned && curl -fsS $site/repodata/repomd.xml -o repodata/repomd.xml && " +
+            "for file in $(grep -o 'repodata/[^\"]*' repodata/repomd.xml) $(curl -fsS $site/ | grep -o 'href=\"[^\"]*rpm' | cut -c 7-); do curl -fsS $site/$file -o $file; done");
+        hosts.Run("$standbyHost | Install-PgServer -Version 13 -RepositoryUri /srv/packages -Confirm:$false").SingleError("PitrPS.RepositoryKeyMissing");
+
+        var server = hosts.Run("$standbyHost | Install-PgServer -Version 13 -RepositoryUri /srv/packages -AllowUnsigned -Confirm:$false").Single();
+
+        Assert.True((bool)server.Properties["IsRunning"].Value);
+        Assert.Equal("baseurl=file:///srv/packages gpgcheck=0", string.Join(' ', lab.Shell(Lab.Standby, "grep -E 'baseurl|gpgcheck' /etc/yum.repos.d/pitrps.repo").Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+    }
+}
