@@ -8,6 +8,10 @@ The last line is JSON; every figure in it is read from the servers at the end. U
 Rows of each table.
 .PARAMETER Idle
 Nothing is written between the delay and the DROP, and there is no heartbeat: the DROP is the first transaction after a quiet time.
+.PARAMETER Family
+Of the throw-away hosts: debian, or rhel for hosts of its shape.
+.PARAMETER Version
+Of PostgreSQL on them: 13, 15 or 17.
 .PARAMETER Keep
 Leaves the hosts up and says how to connect.
 .PARAMETER LabJson
@@ -17,6 +21,10 @@ param(
     [ValidateRange(1, 1000000000)]
     [long] $Rows = 1800000,
     [switch] $Idle,
+    [ValidateSet('debian', 'rhel')]
+    [string] $Family = 'debian',
+    [ValidateSet('13', '15', '17')]
+    [string] $Version,
     [switch] $Keep,
     [string] $LabJson = $env:PITRPS_LAB_JSON
 )
@@ -32,17 +40,31 @@ $delay = [TimeSpan]::FromDays(3)
 $archive = '/var/mnt/archive_wal_dir'
 $mountPoint = '/mnt/archive_wal_dir'
 
+# PGDG's packages come with PGDG's key; the lab, which stands in for it, has one of its own.
+function Get-InstallOption([PSCustomObject] $On) {
+    $options = @{ Version = $On.postgresMajor }
+    if ($On.family -eq 'rhel' -and $lab.Mine) {
+        $options.RepositoryKey = [IO.Path]::Combine($lab.Folder, 'pgdg.asc')
+        $key = Invoke-OnHost $On '. /etc/os-release; curl -fsS "https://download.postgresql.org/pub/repos/yum/keys/PGDG-RPM-GPG-KEY-RHEL$([ "$VERSION_ID" != 7 ] || echo 7)"'
+        [IO.File]::WriteAllLines($options.RepositoryKey, [string[]] $key)
+    }
+
+    $options
+}
+
 function New-Story([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost, [long] $Rows, [bool] $Idle) {
+    $primaryOptions = Get-InstallOption $PrimaryHost
+    $standbyOptions = Get-InstallOption $StandbyHost
     $login = @{ UserName = $PrimaryHost.user; KeyFile = $PrimaryHost.keyFile; KnownHostsFile = $PrimaryHost.knownHosts }
 
     Show-Chapter 'Two bare hosts become a primary that archives and a standby that streams'
     $heartbeat = if ($Idle) { [TimeSpan]::Zero } else { [TimeSpan]::FromSeconds(60) }
     $primary = Step 'Install PostgreSQL on the primary' {
-        Connect-PgHost $PrimaryHost.name -Address $PrimaryHost.address -Port $PrimaryHost.port @login | Install-PgServer -Version $PrimaryHost.postgresMajor
+        Connect-PgHost $PrimaryHost.name -Address $PrimaryHost.address -Port $PrimaryHost.port @login | Install-PgServer @primaryOptions
     }
     $primary = Step "Archive its WAL to $archive" { $primary | Enable-WalArchive -Path $archive -HeartbeatInterval $heartbeat }
     $standby = Step 'Install PostgreSQL on the standby' {
-        Connect-PgHost $StandbyHost.name -Address $StandbyHost.address -Port $StandbyHost.port @login | Install-PgServer -Version $StandbyHost.postgresMajor
+        Connect-PgHost $StandbyHost.name -Address $StandbyHost.address -Port $StandbyHost.port @login | Install-PgServer @standbyOptions
     }
     $standby = Step "Mount the archive at $mountPoint with SSHFS" { $standby | Mount-WalArchive -Primary $primary -MountPoint $mountPoint }
     $standby = Step 'Make it a standby' { $standby | New-PgStandby -Primary $primary }
@@ -120,7 +142,7 @@ function New-Story([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost,
     @{ Line = $line; Ok = -not $wrong }
 }
 
-$lab = New-DemoLab $LabJson
+$lab = New-DemoLab $LabJson $Family $Version
 try {
     $story = New-Story $lab.Hosts[0] $lab.Hosts[1] $Rows $Idle
     if ($Keep -or -not $lab.Mine) {

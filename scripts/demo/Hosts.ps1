@@ -1,7 +1,7 @@
 # The demo's hosts, and what it does on them as an application or a curious admin would: by ssh and psql, not through PitrPS.
 
 # A lab of the demo's own, or the hosts of a lab.json.
-function New-DemoLab([string] $LabJson) {
+function New-DemoLab([string] $LabJson, [string] $Family, [string] $Version) {
     if ($LabJson) {
         return @{ Mine = $false; Json = $LabJson; Hosts = Read-LabJson $LabJson }
     }
@@ -9,7 +9,8 @@ function New-DemoLab([string] $LabJson) {
     $folder = "/var/lib/pitrps-demo-$PID"
     $lab = @{ Mine = $true; Folder = $folder; Json = "$folder/lab.json" }
     try {
-        Step 'Two throw-away hosts' { Invoke-Lab $folder create primary standby }
+        $choice = @('--family', $Family) + @(if ($Version) { '--version', $Version })
+        Step 'Two throw-away hosts' { Invoke-Lab $folder create primary standby @choice }
         $lab.Hosts = Read-LabJson $lab.Json
     }
     catch {

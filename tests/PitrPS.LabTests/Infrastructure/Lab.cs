@@ -151,7 +151,7 @@ public sealed class Lab
     public string FetchPgdgKey(string host)
     {
         var path = Path.Join(Path.GetTempPath(), "pitrps-lab-pgdg.asc");
-        File.WriteAllText(path, Exec(host, "curl", "-fsS", "https://download.postgresql.org/pub/repos/yum/keys/PGDG-RPM-GPG-KEY-RHEL7"));
+        File.WriteAllText(path, Shell(host, """. /etc/os-release; curl -fsS "https://download.postgresql.org/pub/repos/yum/keys/PGDG-RPM-GPG-KEY-RHEL$([ "$VERSION_ID" != 7 ] || echo 7)" """));
         return path;
     }
 

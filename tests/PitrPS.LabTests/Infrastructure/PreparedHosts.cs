@@ -132,6 +132,12 @@ public sealed class RhelInstalledHosts() : InstalledHosts(HostSystem.CentOS7);
 /// <summary>An archiving primary and its delayed standby of RHEL shape, with PostgreSQL 13.</summary>
 public sealed class RhelStandbyHosts() : StandbyHosts(HostSystem.CentOS7);
 
+/// <summary>The same on the shape of release 8, with PostgreSQL 15.</summary>
+public sealed class Rhel8StandbyHosts() : StandbyHosts(HostSystem.Rocky8);
+
+/// <summary>The same on the shape of release 10, with PostgreSQL 17.</summary>
+public sealed class Rhel10StandbyHosts() : StandbyHosts(HostSystem.Alma10);
+
 /// <summary>What the lab's hosts can run.</summary>
 /// <param name="Suite">As the lab calls it.</param>
 /// <param name="Major">The major version of PostgreSQL.</param>
@@ -146,6 +152,10 @@ public sealed record HostSystem(string Suite, int Major, bool IsRhel = false)
     public static HostSystem Debian13 { get; } = new("trixie", 17);
 
     public static HostSystem CentOS7 { get; } = new("centos7", 13, IsRhel: true);
+
+    public static HostSystem Rocky8 { get; } = new("rocky8", 15, IsRhel: true);
+
+    public static HostSystem Alma10 { get; } = new("alma10", 17, IsRhel: true);
 }
 
 /// <summary>The states that <see cref="PreparedHosts"/> come from.</summary>

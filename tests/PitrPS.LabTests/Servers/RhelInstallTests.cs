@@ -80,7 +80,7 @@ public sealed class RhelInstallTests(RhelBareHosts hosts) : IClassFixture<RhelBa
 public sealed class RhelRepositoryTests(RhelBareHosts hosts) : IClassFixture<RhelBareHosts>
 {
     // Where the lab serves the host's own packages, a mirror and unsigned packages lie, too.
-    private string Site => hosts.Lab.Shell(Lab.Primary, "sed -n 's|^baseurl=\\(http://.*\\)/centos/7/os/$|\\1|p' /etc/yum.repos.d/CentOS-Base.repo").Trim();
+    private string Site => hosts.Lab.Shell(Lab.Primary, "sed -n 's|^baseurl=\\(http://.*\\)/os/baseos/$|\\1|p' /etc/yum.repos.d/lab.repo").Trim();
 
     [LabFact]
     public void Takes_a_mirror_whose_packages_are_signed_with_the_given_key_and_no_others()
@@ -113,5 +113,22 @@ public sealed class RhelRepositoryTests(RhelBareHosts hosts) : IClassFixture<Rhe
 
         Assert.True((bool)server.Properties["IsRunning"].Value);
         Assert.Equal("baseurl=file:///srv/packages gpgcheck=0", string.Join(' ', lab.Shell(Lab.Standby, "grep -E 'baseurl|gpgcheck' /etc/yum.repos.d/pitrps.repo").Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+    }
+}
+
+/// <summary>What release 8 has of its own: a module that hides PGDG's packages, and a repository that is off at first.</summary>
+public sealed class RhelModuleTests(Rhel8StandbyHosts hosts) : IClassFixture<Rhel8StandbyHosts>
+{
+    [LabFact]
+    public void The_module_is_disabled_and_the_repository_of_fuse_sshfs_is_on_where_it_was_needed()
+    {
+        var lab = hosts.Lab;
+        Assert.Contains("state=disabled", lab.Shell(Lab.Primary, "cat /etc/dnf/modules.d/postgresql.module"), StringComparison.Ordinal);
+        Assert.Contains("powertools", lab.Shell(Lab.Standby, "yum -q repolist --enabled"), StringComparison.Ordinal);
+        Assert.DoesNotContain("powertools", lab.Shell(Lab.Primary, "yum -q repolist --enabled"), StringComparison.Ordinal);
+        Assert.Contains("# BEGIN PitrPS pitrps-reader-15-main", lab.Shell(Lab.Primary, "cat /etc/ssh/sshd_config"), StringComparison.Ordinal);
+
+        // With the module as the distribution has it, PGDG's packages are not on offer.
+        Assert.Equal("hidden", lab.Shell(Lab.Primary, "yum -y -q module reset postgresql && yum -y -q list available postgresql15-devel-none postgresql15-server --showduplicates 2>/dev/null | grep -q '^postgresql15-server' || echo hidden").Trim());
     }
 }

@@ -103,6 +103,10 @@ public abstract class StoryTests(StandbyHosts hosts)
 
     public sealed class OnABusyPrimaryOfRhel(RhelStandbyHosts hosts) : OnABusyPrimary(hosts), IClassFixture<RhelStandbyHosts>;
 
+    public sealed class OnABusyPrimaryOfRhel8(Rhel8StandbyHosts hosts) : OnABusyPrimary(hosts), IClassFixture<Rhel8StandbyHosts>;
+
+    public sealed class OnABusyPrimaryOfRhel10(Rhel10StandbyHosts hosts) : OnABusyPrimary(hosts), IClassFixture<Rhel10StandbyHosts>;
+
     public sealed class OnAnIdlePrimary13(StandbyHosts13 hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts13>;
 
     public sealed class OnAnIdlePrimary15(StandbyHosts hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts>;

@@ -1,27 +1,37 @@
 #!/usr/bin/env bash
 # build-rhel.sh SUITE FOLDER DEBIAN: FOLDER/root is a server of RHEL's shape, FOLDER/repository the sources of its packages:
-# CentOS' own, PGDG's and EPEL's. DEBIAN is the base of Debian 11, which gives the userland and PostgreSQL's programs.
+# the distribution's own, PGDG's and EPEL's. DEBIAN is the base of a Debian, which gives the userland and PostgreSQL's programs.
 # What is real: rpm, dnf, systemd, sshd, and every program of PostgreSQL and sshfs. What is made here: the packages around them.
 # As on Debian, the base carries nothing that a cmdlet of PitrPS must do by itself.
 set -euo pipefail
 shopt -s inherit_errexit
 umask 022
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
-folder=$2 debian=$3 root=$2/root
+suite=$1 folder=$2 debian=$3 root=$2/root
 home=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=packages.sh
 . "$home/lib/packages.sh"
+# shellcheck source=shapes.sh
+. "$home/lib/shapes.sh"
+shape_load "$suite"
 
 ARCHIVE_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
-# dnf, and what a minimal CentOS has that the other bases lack. PostgreSQL's libicu and sshfs' fuse come as RPMs.
-SYSTEM=(dnf rpm curl gpg gawk glib2.0-0 libldap-2.4-2 libreadline8 libxml2 libxslt1.1)
 ARCH=$(uname -m)
+
+# What PostgreSQL's and sshfs' packages need of the userland. Their libicu and fuse come as RPMs.
+needed() {
+  local package
+  for package in "postgresql-$MAJOR" "postgresql-client-$MAJOR" sshfs; do
+    dpkg-deb -f "$debian/repository/$package"_*.deb Depends
+  done | tr ',' '\n' | sed 's/[|(:].*//; s/ //g' | grep -vE '^(libicu|libpq|libllvm|libfuse|fuse|postgresql|ssl-cert|debconf|locales|openssh|perl)' | sort -u
+}
+mapfile -t SYSTEM < <(printf '%s\n' dnf rpm curl gpg gawk; needed; [[ $RELEASE != 8 ]] || echo dnf-plugins-core)
 
 # --- userland ---
 
 cp -a "$debian/root" "$folder/"
 REPOSITORY_PACKAGES=("${SYSTEM[@]}")
-fill_repository "$folder/system" "$root" bullseye
+fill_repository "$folder/system" "$root" "$DEBIAN"
 (cd "$folder/system" && apt-ftparchive packages . >Packages)
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
@@ -40,12 +50,14 @@ rm -rf "$folder/system"
 
 work=$folder/work
 mkdir -p "$work"/{SPECS,SOURCES,payload} "$folder"/{key,repository,tls}
-for package in postgresql-13 postgresql-client-13 libpq5 libicu67 sshfs fuse3 libfuse3-3; do
-  dpkg-deb -x "$debian/repository/$package"_*.deb "$work/payload"
+for package in "$debian"/repository/{"postgresql-$MAJOR","postgresql-client-$MAJOR",libpq5,libicu[0-9]*,sshfs,fuse3,libfuse3-[0-9]*}_*.deb; do
+  dpkg-deb -x "$package" "$work/payload"
 done
-version=$(dpkg-deb -f "$debian"/repository/postgresql-13_*.deb Version)
+# Of a package of Debian's: without epoch and revision, and what a package's name cannot have.
+# shellcheck disable=SC2086
+version_of() { dpkg-deb -f "$debian"/repository/$1_*.deb Version | sed 's/^[0-9]*://; s/-.*//; s/[+~].*//'; }
 # Each of the three signs with a key of its own.
-for site in centos pgdg epel; do
+for site in system pgdg epel; do
   mkdir -m 0700 "$folder/key/$site"
   gpg --homedir "$folder/key/$site" --batch --quiet --passphrase '' --quick-generate-key "PitrPS lab: $site" rsa2048 sign never
   gpg --homedir "$folder/key/$site" --batch --quiet --armor --export >"$work/SOURCES/$site-key"
@@ -57,9 +69,11 @@ build() {
   mkdir -p "$target"
   rpmbuild --quiet -bb --define "_topdir $work" --define "_rpmdir $target" --define '_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' \
     --define '_binary_payload w1.gzdio' --define '_source_payload w1.gzdio' --define 'debug_package %{nil}' --define '__os_install_post %{nil}' --define '_build_id_links none' \
-    --define "payload $work/payload" --define "lab_rpm $home/rpm" --define "keys $work/SOURCES" --define "pgversion ${version%%-*}" --define "userland $(userland)" \
+    --define "payload $work/payload" --define "lab_rpm $home/rpm" --define "keys $work/SOURCES" --define "pgversion $(version_of "postgresql-$MAJOR")" --define "version_of_libicu $(version_of 'libicu[0-9]*')" --define "version_of_fuse3 $(version_of fuse3)" \
+    --define "version_of_fuse_sshfs $(version_of sshfs)" --define "userland $(userland)" \
+    --define "suite $suite" --define "distribution $DISTRIBUTION" --define "release_of $RELEASE" --define "major $MAJOR" --define "pgdg_key $PGDG_KEY" \
     "$home/rpm/$spec.spec"
-  if [[ $spec == postgresql13 ]]; then
+  if [[ $spec == postgresql ]]; then
     mkdir "$folder/repository/unsigned"
     cp "$target"/*.rpm "$folder/repository/unsigned/"
   fi
@@ -73,26 +87,38 @@ userland() {
 }
 
 POOL=pub/repos/yum
+PGDG_KEY=PGDG-RPM-GPG-KEY-RHEL
+[[ $RELEASE != 7 ]] || PGDG_KEY+=7
 mkdir -p "$folder/repository"
-build centos libicu centos/7/os
-build centos fuse3 centos/7/os
-build centos centos-release centos/7/os
-build centos epel-release centos/7/extras
-build pgdg pgdg-redhat-repo "$POOL/reporpms/EL-7-$ARCH"
-build pgdg postgresql13 "$POOL/13/redhat/rhel-7-$ARCH"
-build epel fuse-sshfs pub/epel/7
+build system libicu os/baseos
+build system fuse3 os/baseos
+build system release os/baseos
+build system epel-release os/extras
+build pgdg pgdg-redhat-repo "$POOL/reporpms/EL-$RELEASE-$ARCH"
+build pgdg postgresql "$POOL/$MAJOR/redhat/rhel-$RELEASE-$ARCH"
+places=(os/baseos os/extras "$POOL/$MAJOR/redhat/rhel-$RELEASE-$ARCH" "pub/epel/$RELEASE" unsigned)
+if [[ $RELEASE == 8 ]]; then
+  # There it is in PowerTools, which is off at first; and a module of the distribution's own PostgreSQL hides PGDG's.
+  build system fuse-sshfs os/powertools
+  build system module-postgresql os/appstream
+  mkdir -p "$folder/repository/pub/epel/8"
+  places+=(os/powertools os/appstream)
+else
+  build epel fuse-sshfs "pub/epel/$RELEASE"
+fi
 
 # EPEL and PGDG offer their repository package under a name that stays, too.
-cp "$folder"/repository/centos/7/extras/epel-release-*.rpm "$folder/repository/pub/epel/epel-release-latest-7.noarch.rpm"
-mv "$folder/repository/$POOL/reporpms/EL-7-$ARCH"/pgdg-redhat-repo-*.rpm "$folder/repository/$POOL/reporpms/EL-7-$ARCH/pgdg-redhat-repo-latest.noarch.rpm"
-install -D -m 0644 "$work/SOURCES/pgdg-key" "$folder/repository/$POOL/keys/PGDG-RPM-GPG-KEY-RHEL7"
-install -D -m 0644 "$work/SOURCES/epel-key" "$folder/repository/pub/epel/RPM-GPG-KEY-EPEL-7"
-for place in centos/7/os centos/7/extras "$POOL/13/redhat/rhel-7-$ARCH" pub/epel/7 unsigned; do
+cp "$folder"/repository/os/extras/epel-release-*.rpm "$folder/repository/pub/epel/epel-release-latest-$RELEASE.noarch.rpm"
+mv "$folder/repository/$POOL/reporpms/EL-$RELEASE-$ARCH"/pgdg-redhat-repo-*.rpm "$folder/repository/$POOL/reporpms/EL-$RELEASE-$ARCH/pgdg-redhat-repo-latest.noarch.rpm"
+install -D -m 0644 "$work/SOURCES/pgdg-key" "$folder/repository/$POOL/keys/$PGDG_KEY"
+install -D -m 0644 "$work/SOURCES/epel-key" "$folder/repository/pub/epel/RPM-GPG-KEY-EPEL-$RELEASE"
+for place in "${places[@]}"; do
   createrepo_c --quiet "$folder/repository/$place"
 done
+[[ $RELEASE != 8 ]] || modifyrepo_c --mdtype=modules "$home/rpm/modules.yaml" "$folder/repository/os/appstream/repodata" >/dev/null
 # PGDG signs what is on offer, too.
-gpg --homedir "$folder/key/pgdg" --batch --quiet --armor --detach-sign "$folder/repository/$POOL/13/redhat/rhel-7-$ARCH/repodata/repomd.xml"
-for site in centos pgdg epel; do
+gpg --homedir "$folder/key/pgdg" --batch --quiet --armor --detach-sign "$folder/repository/$POOL/$MAJOR/redhat/rhel-$RELEASE-$ARCH/repodata/repomd.xml"
+for site in system pgdg epel; do
   gpgconf --homedir "$folder/key/$site" --kill gpg-agent
 done
 
@@ -108,22 +134,29 @@ chroot "$root" update-ca-certificates
 mkdir -p "$root/etc/rpm" "$root/etc/yum.repos.d" "$root/etc/pki/rpm-gpg" "$root/etc/dnf/vars" "$root/var/lib/rpm" "$root/usr/libexec/openssh"
 echo '%_dbpath /var/lib/rpm' >"$root/etc/rpm/macros.lab"
 printf '[main]\ngpgcheck=1\ninstallonly_limit=3\nclean_requirements_on_remove=True\nbest=True\nskip_if_unavailable=False\n' >"$root/etc/dnf/dnf.conf"
+[[ ! -f $root/etc/dnf/plugins/local.conf ]] || printf '[main]\nenabled=0\n' >"$root/etc/dnf/plugins/local.conf"
 ln -sfn dnf/dnf.conf "$root/etc/yum.conf"
 ln -sfn dnf-3 "$root/usr/bin/yum"
 mkdir "$root/release"
-cp "$folder"/repository/centos/7/os/{centos-release,openssl}-*.rpm "$root/release/"
-chroot "$root" sh -c 'rpm --force-debian -i --nosignature --replacefiles /release/*.rpm'
+cp "$folder"/repository/os/baseos/{"$DISTRIBUTION-release",openssl}-*.rpm "$root/release/"
+# Debian's rpm refuses to install before trixie, unless it is told to.
+chroot "$root" sh -c 'set -- -i --noplugins --nosignature --replacefiles /release/*.rpm; rpm --force-debian "$@" || rpm "$@"'
 rm -rf "$root/release"
 ln -sfn bash "$root/bin/sh"
 chroot "$root" update-alternatives --set awk /usr/bin/gawk
 
-# CentOS 7's sshd reads no other files (its OpenSSH is older than 8.2), and its service is sshd.
-mv "$root/lib/systemd/system/ssh.service" "$root/usr/lib/systemd/system/sshd.service"
-rm -rf "$root"/etc/ssh/sshd_config.d "$root"/etc/systemd/system/{sshd.service,multi-user.target.wants/ssh.service} "$root"/lib/systemd/system/{ssh.socket,ssh@.service,rescue-ssh.target} "$root/etc/init.d/ssh"
-sed -i '/^Alias=/d' "$root/usr/lib/systemd/system/sshd.service"
+mv "$root/lib/systemd/system/ssh.service" "$root/lib/systemd/system/sshd.service"
+rm -rf "$root"/etc/systemd/system/{sshd.service,multi-user.target.wants/ssh.service} "$root"/lib/systemd/system/{ssh.socket,ssh@.service,rescue-ssh.target} "$root/etc/init.d/ssh"
+sed -i '/^Alias=/d' "$root/lib/systemd/system/sshd.service"
 mv "$root/etc/systemd/system/ssh.service.d" "$root/etc/systemd/system/sshd.service.d"
 ln -s /usr/lib/systemd/system/sshd.service "$root/etc/systemd/system/multi-user.target.wants/sshd.service"
 cp "$home/rpm/sshd_config" "$root/etc/ssh/sshd_config"
+# Before release 9, sshd reads no other files: its OpenSSH is older than 8.2.
+if ((RELEASE >= 9)); then
+  sed -i '1a Include /etc/ssh/sshd_config.d/*.conf' "$root/etc/ssh/sshd_config"
+else
+  rm -rf "$root/etc/ssh/sshd_config.d"
+fi
 ln -s /usr/lib/openssh/sftp-server "$root/usr/libexec/openssh/sftp-server"
 
 # Its administrators are in wheel.
@@ -134,9 +167,10 @@ sed -i '/^%sudo/d; /secure_path/d' "$root/etc/sudoers"
 printf 'Defaults secure_path="/sbin:/bin:/usr/sbin:/usr/bin"\n%%wheel ALL=(ALL) ALL\n' >"$root/etc/sudoers.d/wheel"
 chmod 0440 "$root/etc/sudoers.d/wheel"
 
-mv "$root/etc/default/locale" "$root/etc/locale.conf"
-# Neither is in CentOS 7: the locale C.UTF-8, and a group that has the number of PGDG's postgres.
-rm -rf "$root"/usr/lib/locale/C.UTF-8
+[[ -L $root/etc/default/locale ]] || mv "$root/etc/default/locale" "$root/etc/locale.conf"
+rm -f "$root/etc/default/locale"
+# A group that has the number of PGDG's postgres is not in this family; the locale C.UTF-8 came with release 8.
+[[ $RELEASE != 7 ]] || rm -rf "$root"/usr/lib/locale/C.UTF-8
 chroot "$root" groupdel tape
 sed -i '/^g tape/d' "$root/usr/lib/sysusers.d/basic.conf"
 mkdir -p "$root/var/lib/pgsql"

@@ -95,7 +95,7 @@ host_seed() {
   printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 %s\n' "$NAME" >"$root/etc/hosts"
   tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
   if [[ $(family_of "$SUITE") == rhel ]]; then
-    yum_source "$SUITE" >"$root/etc/yum.repos.d/CentOS-Base.repo"
+    yum_source "$SUITE" >"$root/etc/yum.repos.d/lab.repo"
     # The lab stands in for these sites.
     echo "$NETWORK.1 download.postgresql.org dl.fedoraproject.org" >>"$root/etc/hosts"
     sshd=$root/etc/ssh/sshd_config

@@ -67,17 +67,20 @@ Signed-By: /usr/share/keyrings/pitrps-lab.gpg
 SOURCE
 }
 
-# As a site has it that keeps a mirror of its own.
+# As a site has it that keeps a mirror of its own. PowerTools is off, as it is at first.
 yum_source() { # SUITE
-  local part
-  for part in os extras; do
+  # shellcheck disable=SC2034
+  local part MAJOR RELEASE DISTRIBUTION DEBIAN
+  shape_load "$1"
+  for part in "$(base_folder "$1")"/repository/os/*; do
+    part=$(basename "$part")
     cat <<SOURCE
 [$part]
-name=CentOS-7 - $part
-baseurl=http://$NETWORK.1:$HTTP_PORT/$1/centos/7/$part/
-enabled=1
+name=$1 - $part
+baseurl=http://$NETWORK.1:$HTTP_PORT/$1/os/$part/
+enabled=$([[ $part == powertools ]] && echo 0 || echo 1)
 gpgcheck=1
-gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7
+gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-$DISTRIBUTION
 
 SOURCE
   done
