@@ -97,7 +97,7 @@ host_seed() {
   if [[ $(family_of "$SUITE") == rhel ]]; then
     yum_source "$SUITE" >"$root/etc/yum.repos.d/lab.repo"
     # The lab stands in for these sites.
-    echo "$NETWORK.1 download.postgresql.org dl.fedoraproject.org" >>"$root/etc/hosts"
+    echo "$(sites_address "$SUITE") download.postgresql.org dl.fedoraproject.org" >>"$root/etc/hosts"
     sshd=$root/etc/ssh/sshd_config
   else
     package_source "$SUITE" >"$root/etc/apt/sources.list.d/lab.sources"

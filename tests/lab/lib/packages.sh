@@ -86,47 +86,54 @@ SOURCE
   done
 }
 
-# server_pid NAME WORD...: the process of NAME.pid, if it still is the one whose command line has these words.
+# server_pid SERVER: its process, if it still is the one that it was. A process id may have been used again since: the command line tells.
 server_pid() {
   local pid
   pid=$(cat "$LAB/$1.pid" 2>/dev/null) || return 1
-  # A process id may have been used again since: the command line tells.
-  tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "${*:2}" || return 1
+  tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$LAB/www" || return 1
   echo "$pid"
 }
 
-http_pid() { server_pid http "http.server --directory $LAB/www "; }
-https_pid() { server_pid https "https.py $LAB/www/"; }
-
-answers() { (exec 3<>"/dev/tcp/$NETWORK.1/$1") 2>/dev/null; }
+answers() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
 
 http_up() { # SUITE...
-  local suite folder
+  local suite
   mkdir -p "$LAB/www"
   for suite in "$@"; do
-    folder=$(base_folder "$suite")
-    ln -sfn "$folder/repository" "$LAB/www/$suite"
-    [[ $(family_of "$suite") == debian ]] || https_up "$LAB/www/$suite" "$folder/tls"
+    ln -sfn "$(base_folder "$suite")/repository" "$LAB/www/$suite"
+    [[ $(family_of "$suite") == debian ]] || sites_up "$suite"
   done
-  http_pid >/dev/null && return
+  ! server_pid http >/dev/null || return 0
   (start_daemon "$LAB/http.log" python3 -m http.server --directory "$LAB/www" --bind "$NETWORK.1" "$HTTP_PORT" >"$LAB/http.pid")
-  wait_until 10 answers "$HTTP_PORT" || die "the package source does not start: $(tail -n 3 "$LAB/http.log")"
+  wait_until 10 answers "$NETWORK.1" "$HTTP_PORT" || die "the package source does not start: $(tail -n 3 "$LAB/http.log")"
 }
 
-# PGDG and EPEL, under their own names.
-https_up() { # FOLDER TLS
-  https_pid >/dev/null && return
-  (start_daemon "$LAB/https.log" python3 "$LAB_HOME/lib/https.py" "$1" "$NETWORK.1" "$2/cert.pem" "$2/key.pem" >"$LAB/https.pid")
-  wait_until 10 answers 443 || die "the stand-in for PGDG and EPEL does not start: $(tail -n 3 "$LAB/https.log")"
+# PGDG and EPEL, under their own names: for each suite at an address of its own, because each has keys of its own.
+sites_up() { # SUITE
+  local address tls
+  address=$(sites_address "$1") tls=$(base_folder "$1")/tls
+  ! server_pid "sites-$1" >/dev/null || return 0
+  ip addr replace "$address/24" dev "$BRIDGE"
+  (start_daemon "$LAB/sites-$1.log" python3 "$LAB_HOME/lib/https.py" "$LAB/www/$1" "$address" "$tls/cert.pem" "$tls/key.pem" >"$LAB/sites-$1.pid")
+  wait_until 10 answers "$address" 443 || die "the stand-in for PGDG and EPEL does not start: $(tail -n 3 "$LAB/sites-$1.log")"
+}
+
+sites_address() { # SUITE
+  # shellcheck disable=SC2034
+  local MAJOR RELEASE DISTRIBUTION DEBIAN
+  shape_load "$1"
+  # The hosts' own addresses begin at 10.
+  echo "$NETWORK.$((RELEASE == 7 ? 2 : RELEASE == 8 ? 3 : 4))"
 }
 
 http_down() {
   local server pid
-  for server in http https; do
-    pid=$("${server}_pid") || continue
+  for server in "$LAB"/*.pid; do
+    server=$(basename "$server" .pid)
+    pid=$(server_pid "$server") || continue
     kill "$pid" 2>/dev/null || true
     wait_until 5 server_gone "$server" || kill -KILL "$pid"
   done
 }
 
-server_gone() { ! "${1}_pid" >/dev/null; }
+server_gone() { ! server_pid "$1" >/dev/null; }
