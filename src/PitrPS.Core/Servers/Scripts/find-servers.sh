@@ -14,6 +14,9 @@ query="SELECT 'set:' || name || '=' || pg_catalog.translate(pg_catalog.encode(pg
 
 b64() { base64 | tr -d '\n'; }
 
+# What runs a command as a server's owner; nothing where that is who looks, without root.
+by() { [ "$(id -u)" != 0 ] || echo "runuser -u $1 --"; }
+
 # The unit that a process is in; empty when it is in a login session or in none.
 unit_of() {
   while IFS=: read -r _ controllers path; do
@@ -59,7 +62,7 @@ file_lines() {
 settings_of() {
   [ -d "$1" ] && [ -x "$2/postgres" ] || return 0
   for name in $names; do
-    value=$(cd / && runuser -u "$(stat -L -c %U "$1")" -- "$2/postgres" -D "$3" -C "$name" 2>/dev/null </dev/null) && printf 'set:%s=%s\n' "$name" "$(printf %s "$value" | b64)"
+    value=$(cd / && $(by "$(stat -L -c %U "$1")") "$2/postgres" -D "$3" -C "$name" 2>/dev/null </dev/null) && printf 'set:%s=%s\n' "$name" "$(printf %s "$value" | b64)"
   done
   return 0
 }
@@ -111,7 +114,7 @@ server() {
   for role in "$owner" $([ "$owner" = postgres ] || echo postgres); do
     for base in postgres template1; do
       (cd / && PGOPTIONS='-c search_path= -c statement_timeout=5s' PGCONNECT_TIMEOUT=3 PGCLIENTENCODING=UTF8 PGAPPNAME=PitrPS \
-        timeout 8 runuser -u "$owner" -- "$bin/psql" -X -w -A -t -q -h "$socket" -p "$port" -U "$role" -d "$base" -c "$query" 2>/dev/null </dev/null) || continue
+        timeout 8 $(by "$owner") "$bin/psql" -X -w -A -t -q -h "$socket" -p "$port" -U "$role" -d "$base" -c "$query" 2>/dev/null </dev/null) || continue
       echo "role=$role"
       return 0
     done
