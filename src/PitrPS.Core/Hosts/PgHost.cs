@@ -28,6 +28,9 @@ public sealed class PgHost
     /// <summary>The hosts over which it is reached, the first one first; empty for a direct connection.</summary>
     public IReadOnlyList<string> JumpHost { get; internal init; } = [];
 
+    /// <summary>False where the database's own user logged in and has no sudo: then servers can be looked at, and whatever changes the host is refused (PitrPS.RootRequired).</summary>
+    public bool HasRoot { get; internal init; } = true;
+
     /// <summary>Debian or RHEL family.</summary>
     public string Family => Facts.Platform.Name;
 
@@ -43,6 +46,19 @@ public sealed class PgHost
 
     /// <summary>The name.</summary>
     public override string ToString() => Name;
+
+    /// <exception cref="PitrException"><c>PitrPS.RootRequired</c></exception>
+    internal void RequireRoot(string what)
+    {
+        if (!HasRoot)
+        {
+            throw RootRequired(Name, UserName, what, this);
+        }
+    }
+
+    internal static PitrException RootRequired(string host, string user, string what, object target) => new("PitrPS.RootRequired", ErrorKind.PermissionDenied,
+        $"{what} needs root on {host}, and {user} logged in there without sudo.",
+        $"Connect as root or as a user with sudo. Without root PitrPS can find servers, their status and incidents; nothing else.", target);
 }
 
 /// <summary>What was found out about a host when it was connected; none of it changes while it is up.</summary>

@@ -8,6 +8,21 @@ internal static class RemoteFiles
 {
     public const int NoSuchFile = 44;
 
+    public const int NotAllowed = 45;
+
+    // What lies in a folder that may not be entered is not known to be absent.
+    private const string CautiousReadScript =
+        """
+        at=$1
+        while [ "$at" != / ]; do
+          at=$(dirname -- "$at")
+          [ ! -d "$at" ] || { [ -x "$at" ] || exit 45; break; }
+        done
+        [ -e "$1" ] || [ -L "$1" ] || exit 44
+        [ -r "$1" ] || exit 45
+        exec cat -- "$1"
+        """;
+
     private const string ReadScript = """[ -e "$1" ] || [ -L "$1" ] || exit 44; exec cat -- "$1" """;
 
     // A cut connection looks like an end of input, so the length is checked before the file gets its name. Every way out removes the temporary one.
@@ -42,6 +57,9 @@ internal static class RemoteFiles
         """;
 
     public static RemoteCommand Read(string path) => RemoteCommand.Shell(ReadScript, path).AsRoot();
+
+    /// <summary>By a user who is not root: exit code 45 where only root could tell.</summary>
+    public static RemoteCommand ReadAsFarAsAllowed(string path) => RemoteCommand.Shell(CautiousReadScript, path);
 
     public static RemoteCommand Write(RemoteFile file) => RemoteCommand.Shell(
         WriteScript, file.Path, Convert.ToString(file.Mode, 8), file.Owner, file.Group, file.Content.Length.ToString(CultureInfo.InvariantCulture), PutScript)

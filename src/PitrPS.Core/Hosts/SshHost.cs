@@ -30,6 +30,9 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
 
     public string Name => login.Name;
 
+    /// <summary>False for a login that cannot become root: then what is only read is read as the login's own user.</summary>
+    public bool HasRoot { get; set; } = true;
+
     public async Task<CommandResult> RunAsync(RemoteCommand command, CancellationToken cancel)
     {
         var (exitCode, output, errors) = await RunBytesAsync(command, null, cancel).ConfigureAwait(false);
@@ -39,7 +42,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
     public async Task<IRemoteProcess> StartAsync(RemoteCommand command, CancellationToken cancel)
     {
         var watch = Stopwatch.StartNew();
-        command = command with { KeepsInput = true };
+        command = Permitted(command) with { KeepsInput = true };
         while (true)
         {
             var way = _sudo;
@@ -65,18 +68,24 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
 
     public async Task<byte[]?> ReadFileAsync(string path, CancellationToken cancel)
     {
-        var command = RemoteFiles.Read(path);
+        var command = HasRoot ? RemoteFiles.Read(path) : RemoteFiles.ReadAsFarAsAllowed(path);
         var (exitCode, output, errors) = await RunBytesAsync(command, $"read {path}", cancel).ConfigureAwait(false);
         return exitCode switch
         {
             0 => output.ToArray(),
             RemoteFiles.NoSuchFile => null,
+            RemoteFiles.NotAllowed => throw PgHost.RootRequired(login.Name, login.UserName, $"Reading {path}", Target),
             _ => throw RemoteFiles.Failed("read", path, login.Name, errors, Target),
         };
     }
 
     public async Task WriteFileAsync(RemoteFile file, CancellationToken cancel)
     {
+        if (!HasRoot)
+        {
+            throw PgHost.RootRequired(login.Name, login.UserName, $"Writing {file.Path}", Target);
+        }
+
         var (exitCode, _, errors) = await RunBytesAsync(RemoteFiles.Write(file), $"write {file.Path} ({file.Content.Length} bytes)", cancel).ConfigureAwait(false);
         if (exitCode != 0)
         {
@@ -142,6 +151,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
     private async Task<(int ExitCode, ReadOnlyMemory<byte> Output, ReadOnlyMemory<byte> Errors)> RunBytesAsync(RemoteCommand command, string? display, CancellationToken cancel)
     {
         var watch = Stopwatch.StartNew();
+        command = Permitted(command);
         while (true)
         {
             // The host's own limit comes after ours, so that ours is the one that is reported.
@@ -192,6 +202,10 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
             }
         }
     }
+
+    private RemoteCommand Permitted(RemoteCommand command) => HasRoot || command.User is null || command.User == login.UserName ? command
+        : command.User == "root" ? command with { User = null }
+        : throw PgHost.RootRequired(login.Name, login.UserName, $"A command of the user {command.User}", Target);
 
     private async Task<SshExecution> SendAsync(RemoteCommand command, SudoWay way, TimeSpan? hostLimit, CancellationToken cancel)
     {

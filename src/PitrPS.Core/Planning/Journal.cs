@@ -114,6 +114,7 @@ internal sealed class Journal
     /// <summary>All unfinished journals of a host.</summary>
     public static async Task<IReadOnlyList<Journal>> AllAsync(PgHost home, CancellationToken cancel)
     {
+        home.RequireRoot("Looking for unfinished operations");
         var list = await home.RunCheckedAsync(
             RemoteCommand.Shell("""[ ! -d "$1" ] || find "$1" -maxdepth 1 -name '*.json' | sort""", HostPaths.Operations).AsRoot(), cancel).ConfigureAwait(false);
         var journals = new List<Journal>();

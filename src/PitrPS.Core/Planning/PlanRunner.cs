@@ -42,6 +42,7 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
     /// <summary>Asks every check, changes nothing.</summary>
     public async Task<PlanPreview> PreviewAsync(Plan plan, CancellationToken cancel)
     {
+        RequireRoot(plan);
         var done = new HashSet<string>();
         if (!plan.IsPlanned)
         {
@@ -80,6 +81,7 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
                 "Run the commands before this one without -WhatIf.", plan.Home);
         }
 
+        RequireRoot(plan);
         await using var held = await OperationLock.TakeAsync(plan.Home, plan.LockName ?? plan.Subject, plan.Operation, client, feedback, cancel).ConfigureAwait(false);
         var journal = await Journal.FindAsync(plan.Home, plan.Operation, plan.Subject, cancel).ConfigureAwait(false);
         if (journal is not null)
@@ -154,6 +156,14 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
         }
 
         return new PlanOutcome(changed, alreadyDone);
+    }
+
+    private static void RequireRoot(Plan plan)
+    {
+        foreach (var host in plan.OtherHosts.Prepend(plan.Home))
+        {
+            host.RequireRoot(plan.Title);
+        }
     }
 
     private static void RequireSameParameters(Plan plan, Journal journal)

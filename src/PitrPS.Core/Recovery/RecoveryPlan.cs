@@ -51,6 +51,7 @@ internal static class RecoveryPlan
             return OnPaper(options);
         }
 
+        options.Standby.Host.RequireRoot("Invoke-PitrRecovery");
         var standby = await ServerDiscovery.RefreshAsync(options.Standby, feedback, cancel).ConfigureAwait(false);
         RequireStandby(standby);
         ServerDiscovery.WarnOfManager(standby, feedback);
