@@ -28,15 +28,19 @@ internal static class HostAddress
         var watch = Stopwatch.StartNew();
         var kind = family switch { "inet" => AddressFamily.InterNetwork, "inet6" => AddressFamily.InterNetworkV6, _ => AddressFamily.Unspecified };
         var found = await Dns.GetHostAddressesAsync(name, kind, cancel).WaitAsync(limit, cancel).ConfigureAwait(false);
+        return found.Length == 1 ? found[0].ToString() : await FirstAnsweringAsync(found, port, limit - watch.Elapsed, cancel).ConfigureAwait(false);
+    }
+
+    /// <summary>The first of the addresses that takes a connection.</summary>
+    /// <exception cref="SocketException">None does.</exception>
+    /// <exception cref="TimeoutException">Nobody answered in time.</exception>
+    public static async Task<string> FirstAnsweringAsync(IReadOnlyList<IPAddress> addresses, int port, TimeSpan limit, CancellationToken cancel)
+    {
+        var watch = Stopwatch.StartNew();
         Exception? last = null;
-        foreach (var address in found)
+        foreach (var address in addresses)
         {
             var left = limit - watch.Elapsed;
-            if (found.Length == 1)
-            {
-                return address.ToString();
-            }
-
             try
             {
                 using var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);

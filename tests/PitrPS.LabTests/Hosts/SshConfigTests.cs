@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using PitrPS.Hosts;
 using PitrPS.LabTests.Infrastructure;
 
 namespace PitrPS.LabTests.Hosts;
@@ -114,7 +115,7 @@ public sealed class SshConfigTests : IClassFixture<BareHosts>, IDisposable
     }
 
     [LabFact]
-    public void Goes_over_a_jump_host_and_checks_both_keys_under_their_own_names()
+    public async Task Goes_over_a_jump_host_and_checks_both_keys_under_their_own_names()
     {
         HidePrimary();
         try
@@ -127,6 +128,7 @@ public sealed class SshConfigTests : IClassFixture<BareHosts>, IDisposable
             var host = _engine.Get($"$h = Connect-PgHost {arguments} -JumpHost way; $h")[0];
             Assert.Equal("way", Assert.Single((IEnumerable<string>)host.Properties["JumpHost"].Value));
             Assert.Empty(_engine.Get("$h | Get-PgServer"));
+            await CarriesAsync(((PgHost)host.BaseObject).Remote);
             Assert.Contains($"over dba@{Standby.Address}", _engine.RunVerbose("$h | Disconnect-PgHost; Connect-PgHost " + arguments + " -JumpHost dba@way:22").ThrowOnError().HostText, StringComparison.Ordinal);
 
             // Each key is strict: the jump's, and the host's under its own name, not that of a port here.
@@ -183,6 +185,21 @@ public sealed class SshConfigTests : IClassFixture<BareHosts>, IDisposable
         }
 
         _engine.Get("$h | Get-PgHost");
+    }
+
+    /// <summary>Files and forwarded ports as on a direct connection.</summary>
+    private static async Task CarriesAsync(IRemoteHost remote)
+    {
+        var bytes = new byte[2 * 1024 * 1024 + 3];
+        new Random(3).NextBytes(bytes);
+        await remote.WriteFileAsync(new RemoteFile("/var/tmp/over-the-way", bytes, 0x180), default);
+        Assert.Equal(bytes, await remote.ReadFileAsync("/var/tmp/over-the-way", default));
+        await using var forward = await remote.ForwardAsync(22, default);
+        using var client = new System.Net.Sockets.TcpClient();
+        await client.ConnectAsync("127.0.0.1", forward.LocalPort);
+        var hello = new byte[7];
+        await client.GetStream().ReadExactlyAsync(hello);
+        Assert.Equal("SSH-2.0"u8.ToArray(), hello);
     }
 
     // The client's packets to the primary's sshd go nowhere; those of the standby arrive.
