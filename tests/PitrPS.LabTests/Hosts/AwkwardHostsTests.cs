@@ -10,8 +10,9 @@ public sealed class AwkwardHostsTests : IDisposable
 {
     private const string Story =
         """
-        $primary = $primaryHost | Install-PgServer -Version 15 -Confirm:$false | Enable-WalArchive -Path /var/mnt/archive_wal_dir -Confirm:$false
-        $standby = $standbyHost | Install-PgServer -Version 15 -Confirm:$false | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -Confirm:$false |
+        $primary, $standby = $primaryHost, $standbyHost | Install-PgServer -Version 15 -Confirm:$false
+        $primary = $primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -Confirm:$false
+        $standby = $standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -Confirm:$false |
             New-PgStandby -Primary $primary -Confirm:$false
         """;
 
