@@ -111,8 +111,14 @@ internal sealed class ArchivePlan
     {
         var now = await ArchivePrimary.SettingsAsync(_server, feedback, cancel).ConfigureAwait(false);
 
-        // logical is more than replica; whoever set it needs it.
-        if (now.WalLevel != "logical")
+        // 'always' is 'on' for a primary; to change it would restart the server for nothing.
+        if (now.Mode == "always")
+        {
+            settings["archive_mode"] = "always";
+        }
+
+        // Left alone where it is enough: what is not set need not be given back.
+        if (now.WalLevel == "minimal")
         {
             settings["wal_level"] = "replica";
         }

@@ -62,18 +62,8 @@ internal static class CompletionPlan
     private static IReadOnlyList<Step> Steps(PgServer standby, ScratchServer scratch, ServerState state, RecoveryRecord? record) =>
     [
         UnfinishedRestore.Step(standby),
-        new Step("standby", "Start the standby again; systemd ends the scratch server first", standby.Host)
-        {
-            IsDone = async run => (await ServerControl.ProbeAsync(standby, run.Cancel).ConfigureAwait(false)) is { IsRunning: true, Readiness: Readiness.Accepting },
-            Do = run => ServerControl.StartAsync(standby, run.Feedback, run.Cancel),
-            Preview = [$"systemctl start {standby.ServiceUnit}"],
-        },
-        new Step("discard", "Remove the layer, and all that there is of the scratch server", standby.Host)
-        {
-            IsDone = run => scratch.IsGoneAsync(run.Cancel),
-            Do = run => scratch.DiscardAsync(run.Cancel),
-            Preview = [$"systemctl stop {scratch.Unit}", $"rm -r {scratch.Layer}"],
-        },
+        // A standby that no unit runs is started as it was before, of which systemd knows nothing: so the scratch server goes first.
+        .. StandIn.IsFor(standby) ? [Discard(standby, scratch), Start(StandIn.WithoutUnit(standby)), StandIn.RemoveStep(standby)] : (Step[])[Start(standby), Discard(standby, scratch)],
         .. Freeze.ThawSteps(standby, state),
         .. record is null ? (IEnumerable<Step>)[] : [See(standby, state, record)],
         new Step("forget", "Forget the recovery", standby.Host)
@@ -83,6 +73,20 @@ internal static class CompletionPlan
             Preview = [$"rm {RecoveryRecord.PathOf(standby.Name)}"],
         },
     ];
+
+    private static Step Start(PgServer standby) => new("standby", $"Start the standby again{(standby.ServiceUnit is null ? "" : "; systemd ends the scratch server first")}", standby.Host)
+    {
+        IsDone = async run => (await ServerControl.ProbeAsync(standby, run.Cancel).ConfigureAwait(false)) is { IsRunning: true, Readiness: Readiness.Accepting },
+        Do = run => ServerControl.StartAsync(standby, run.Feedback, run.Cancel),
+        Preview = [ServerControl.Display(standby, "start")],
+    };
+
+    private static Step Discard(PgServer standby, ScratchServer scratch) => new("discard", "Remove the layer, and all that there is of the scratch server", standby.Host)
+    {
+        IsDone = run => scratch.IsGoneAsync(run.Cancel),
+        Do = run => scratch.DiscardAsync(run.Cancel),
+        Preview = [$"systemctl stop {scratch.Unit}", $"rm -r {scratch.Layer}"],
+    };
 
     // 'No receiver' is no alarm: after a restart a standby goes on from pg_wal and the archive until it has applied what is there.
     private static Step See(PgServer standby, ServerState state, RecoveryRecord record) => new("see", "See that the standby is delayed again, where it was and on its own timeline", standby.Host)

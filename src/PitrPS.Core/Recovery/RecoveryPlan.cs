@@ -41,7 +41,7 @@ internal static class RecoveryPlan
     public const string Operation = "Invoke-PitrRecovery";
 
     /// <exception cref="PitrException">
-    /// <c>PitrPS.NotAStandby</c>, <c>PitrPS.NoServiceUnit</c>, <c>PitrPS.RecoveryInProgress</c>, <c>PitrPS.TargetLeftBehind</c>, <c>PitrPS.LayerUnsupported</c>, <c>PitrPS.LayerSpace</c>,
+    /// <c>PitrPS.NotAStandby</c>, <c>PitrPS.RecoveryInProgress</c>, <c>PitrPS.TargetLeftBehind</c>, <c>PitrPS.LayerUnsupported</c>, <c>PitrPS.LayerSpace</c>,
     /// and what <see cref="TargetFinder.FindAsync"/> refuses.
     /// </exception>
     public static async Task<Planned<PitrRecovery>> BuildAsync(RecoveryOptions options, IFeedback feedback, CancellationToken cancel)
@@ -55,6 +55,7 @@ internal static class RecoveryPlan
         var standby = await ServerDiscovery.RefreshAsync(options.Standby, feedback, cancel).ConfigureAwait(false);
         RequireStandby(standby);
         ServerDiscovery.WarnOfManager(standby, feedback);
+        standby = StandIn.WithUnit(standby);
         var record = await RecoveryRecord.ReadAsync(standby, cancel).ConfigureAwait(false);
         if (record is not null)
         {
@@ -75,6 +76,7 @@ internal static class RecoveryPlan
         [
             RecoverySteps.Note(standby, record),
             .. FreezeSteps(standby),
+            .. StandIn.IsFor(standby) ? [StandIn.WriteStep(standby)] : (Step[])[],
             RecoverySteps.Launch(preparation, record),
             RecoverySteps.Recover(preparation.Scratch, preparation.Range),
         ];
@@ -119,7 +121,7 @@ internal static class RecoveryPlan
     // For a standby that exists only as a plan nothing can be read, so the plan says what will be done, without figures.
     private static Planned<PitrRecovery> OnPaper(RecoveryOptions options)
     {
-        var standby = options.Standby;
+        var standby = StandIn.WithUnit(options.Standby);
         var scratch = ScratchServer.Of(standby, standby.DataDirectory + ".pitrps-scratch");
         var record = new RecoveryRecord
         {
@@ -236,13 +238,6 @@ internal static class RecoveryPlan
             throw new PitrException("PitrPS.NotAStandby", ErrorKind.InvalidOperation,
                 $"{standby.Id} is {(standby.Role == ServerRole.Primary ? "a primary" : "not a standby")}: it cannot be recovered to a point in time without a base backup.",
                 "Give the delayed standby: Connect-PgHost <standby> | Get-PgServer.", standby);
-        }
-
-        if (standby.ServiceUnit is null)
-        {
-            throw new PitrException("PitrPS.NoServiceUnit", ErrorKind.InvalidOperation,
-                $"{standby.Id} is not run by a systemd unit, so nothing would keep it from being started while a scratch server works on its files.",
-                "Let systemd run it (on Debian: pg_createcluster or a unit postgresql@VERSION-NAME.service), then run the same command again.", standby);
         }
     }
 

@@ -55,6 +55,7 @@ internal sealed record ScratchServer
         ServiceUnit = Unit,
         OsUser = Standby.OsUser,
         SocketDirectory = SocketDirectory,
+        SocketRole = Standby.SocketRole,
         IsRunning = true,
         Role = ServerRole.Primary,
         SystemIdentifier = Standby.SystemIdentifier,
@@ -111,12 +112,12 @@ internal sealed record ScratchServer
         return Standby.Host.RunCheckedAsync(RemoteCommand.Shell(
             """
             umask 077
-            unit=$1 layer=$2 script=$3 facts=$4 settings=$5 fetched=$6 places=$7; shift 7
+            unit=$1 layer=$2 script=$3 facts=$4 settings=$5 fetched=$6 places=$7 hba=$8; shift 8
             mkdir -p -m 0700 -- "${layer%/*}" && mkdir -m 0700 -- "$layer" && cd -P -- "$layer" || exit
             [ "$(stat -c '%u %a' .)" = '0 700' ] && [ -z "$(ls -A .)" ] || { echo "$layer is not a new directory of root's alone" >&2; exit 70; }
             mkdir files || exit
             printf '%s' "$script" > pitrps-scratch && printf '%s' "$facts" > facts && printf '%s' "$settings" > settings || exit
-            : > files/recovery.signal && echo 'local all all peer' > files/pitrps-scratch.hba && printf '%s' "$fetched" > files/pitrps-scratch.fetch || exit
+            : > files/recovery.signal && printf '%s\n' "$hba" > files/pitrps-scratch.hba && printf '%s' "$fetched" > files/pitrps-scratch.fetch || exit
             n=0
             while [ $n -lt "$places" ]; do
               mkdir $n $n/upper $n/work $n/merged && ln -s -- "$1" $n/lower && chown --reference="$1" $n/upper && chmod --reference="$1" $n/upper || exit
@@ -126,7 +127,7 @@ internal sealed record ScratchServer
             systemctl reset-failed "$unit" 2>/dev/null
             exec systemd-run --quiet --no-block --unit="$unit" "$@"
             """,
-            [Unit, Layer, Script, facts, Lines(settings), Lines(fetched), places.Count.ToString(CultureInfo.InvariantCulture), .. places, .. StartArguments(standbyRan, description)]).AsRoot(), cancel);
+            [Unit, Layer, Script, facts, Lines(settings), Lines(fetched), places.Count.ToString(CultureInfo.InvariantCulture), Hba, .. places, .. StartArguments(standbyRan, description)]).AsRoot(), cancel);
     }
 
     /// <summary>What systemd-run is told, beside the unit's name.</summary>
@@ -144,6 +145,7 @@ internal sealed record ScratchServer
         // Any order will do; with one, whichever starts waits until the other has ended.
         "After=" + Standby.ServiceUnit,
         .. standbyRan ? (IEnumerable<string>)["OnFailure=" + Standby.ServiceUnit] : [],
+        .. StandIn.IsFor(Standby) ? (IEnumerable<string>)["Wants=" + StandIn.GuardOf(Standby)] : [],
         .. Protection(Layer),
         "RuntimeDirectory=" + SocketDirectory["/run/".Length..],
         "RuntimeDirectoryMode=0700",
@@ -228,6 +230,9 @@ internal sealed record ScratchServer
         [ ! -f "$2/server.log" ] || { head -c 100000 "$2/server.log"; echo; tail -n 40 "$2/server.log"; } | grep -E '(LOG|FATAL|PANIC|ERROR|HINT|DETAIL):|^pitrps-scratch: ' | awk '!seen[$0]++ { print "Log=" $0 }'
         exit 0
         """;
+
+    // Nobody but the server's OS user (and root) gets to its socket. Where its superuser is not called like him, 'peer' would let nobody in.
+    private string Hba => "local all all " + (Standby.SocketRole is null ? "peer" : "trust");
 
     // systemd takes a dollar in a command for a variable.
     private static IEnumerable<string> Command(string layer, string verb, params string[] more) =>

@@ -51,7 +51,7 @@ internal static class Freeze
                 var facts = await ReplicationProbe.FactsAsync(standby, run.Feedback, run.Cancel).ConfigureAwait(false);
                 var ours = (await OwnedSettings.ReadAsync(standby, run.Cancel).ConfigureAwait(false)).ContainsKey(DelaySetting);
                 await ServerState.UpdateAsync(run.Host, standby.Name,
-                    state => state with { FrozenAt = facts.Time, DelayMilliseconds = facts.DelayMilliseconds, DelayIsOurs = ours }, run.Cancel).ConfigureAwait(false);
+                    state => state with { FrozenAt = facts.Time, DelayMilliseconds = facts.DelayMilliseconds, DelayIsOurs = ours, SocketRole = standby.SocketRole }, run.Cancel).ConfigureAwait(false);
             },
             Preview = [$"write {ServerState.PathOf(standby.Name)}"],
         },
@@ -101,7 +101,7 @@ internal static class Freeze
             new("thaw-forget", "Note that it is not frozen any more", standby.Host)
             {
                 IsDone = async run => (await ServerState.ReadAsync(run.Host, standby.Name, run.Cancel).ConfigureAwait(false)).FrozenAt is null,
-                Do = run => ServerState.UpdateAsync(run.Host, standby.Name, was => was with { FrozenAt = null, DelayIsOurs = null }, run.Cancel),
+                Do = run => ServerState.UpdateAsync(run.Host, standby.Name, was => was with { FrozenAt = null, DelayIsOurs = null, SocketRole = null }, run.Cancel),
                 Preview = [$"write {ServerState.PathOf(standby.Name)}"],
             },
         ];

@@ -22,7 +22,7 @@ internal sealed record StandbyOptions(PgServer Standby, PgServer Primary)
 }
 
 /// <summary>
-/// A standby from a base backup: its own role and slot on the primary, one hostssl line, a certificate that is checked, the archive as the lifeline.
+/// A standby from a base backup, or one that follows this primary already and is taken over as it runs: its own role and slot on the primary, one hostssl line, a certificate that is checked, the archive as the lifeline.
 /// Source: PostgreSQL documentation, "Log-Shipping Standby Servers".
 /// </summary>
 internal sealed class StandbyPlan
@@ -35,12 +35,15 @@ internal sealed class StandbyPlan
     private readonly byte[] _certificate;
     private readonly IFeedback _feedback;
 
-    private StandbyPlan(StandbyOptions options, PrimaryLink link, string standbyAddress, byte[] certificate, IFeedback feedback)
+    private readonly bool _isFollowing;
+
+    private StandbyPlan(StandbyOptions options, PrimaryLink link, bool isFollowing, string standbyAddress, byte[] certificate, IFeedback feedback)
     {
         _standby = options.Standby;
         _primary = options.Primary;
         _names = StandbyNames.Of(_standby);
         _link = link;
+        _isFollowing = isFollowing;
         _standbyAddress = standbyAddress;
         _certificate = certificate;
         _feedback = feedback;
@@ -68,6 +71,7 @@ internal sealed class StandbyPlan
             options.PrimarySshPort ?? standby.Primary?.SshPort ?? primary.Host.Port, names.Slot, primary.Host.Name, primary.Name);
         var address = options.StandbyAddress ?? standby.Host.Address;
         byte[] certificate = [];
+        var isFollowing = !isPlanned && standby.IsRunning && IsStandbyOf(standby, primary);
         if (!isPlanned)
         {
             await RequirePrimaryAsync(primary, feedback, cancel).ConfigureAwait(false);
@@ -76,7 +80,12 @@ internal sealed class StandbyPlan
             await RequireReplaceableAsync(standby, primary, feedback, cancel).ConfigureAwait(false);
         }
 
-        var self = new StandbyPlan(options, link, address, certificate, feedback);
+        if (isFollowing)
+        {
+            link = link with { Slot = await SlotAsync(standby, primary, feedback, cancel).ConfigureAwait(false) ?? names.Slot };
+        }
+
+        var self = new StandbyPlan(options, link, isFollowing, address, certificate, feedback);
         var plan = new Plan
         {
             Operation = "New-PgStandby",
@@ -86,7 +95,8 @@ internal sealed class StandbyPlan
             IsPlanned = isPlanned,
             WayBack = "Remove-PgStandby",
             Parameters = new Dictionary<string, string> { ["Primary"] = $"{link.Address}:{link.Port}" },
-            Announcements = IsStandbyOf(standby, primary) ? [] : [$"{standby.Id} is stopped, and its empty cluster is replaced by a base backup of {primary.Id}."],
+            Announcements = isFollowing ? await OwnedSettings.AnnouncementsAsync(standby, self.Settings(), feedback, cancel).ConfigureAwait(false)
+                : IsStandbyOf(standby, primary) ? [] : [$"{standby.Id} is stopped, and its empty cluster is replaced by a base backup of {primary.Id}."],
             Steps = self.Steps(),
         };
         return new Planned<PgServer>(plan, c => ServerDiscovery.RefreshAsync(standby, feedback, c), () => standby with
@@ -102,6 +112,14 @@ internal sealed class StandbyPlan
 
     private static bool IsStandbyOf(PgServer standby, PgServer primary) =>
         standby.IsStandby && standby.SystemIdentifier is not null && standby.SystemIdentifier == primary.SystemIdentifier;
+
+    // A standby that somebody else set up keeps its slot: what it has not received yet is held there, and a slot that nobody reads any more fills the primary's disk.
+    private static async Task<string?> SlotAsync(PgServer standby, PgServer primary, IFeedback feedback, CancellationToken cancel)
+    {
+        var slot = (await ServerSql.QueryAsync(standby, "postgres", "SELECT pg_catalog.current_setting('primary_slot_name')", feedback, cancel).ConfigureAwait(false))[0].Text(0);
+        return slot.Length > 0 && (await ServerSql.QueryAsync(primary, "postgres",
+            $"SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = {Sql.Literal(slot)} AND slot_type = 'physical'", feedback, cancel).ConfigureAwait(false)).Count == 1 ? slot : null;
+    }
 
     private static void RefusePair(PgServer standby, PgServer primary)
     {
@@ -229,7 +247,7 @@ internal sealed class StandbyPlan
         .. IsConfiguredInside ? [Configuration()] : (Step[])[],
         PutInPlace(),
         Planning.Steps.Absent(_standby.Host, "standby-old", "Remove the empty cluster that was replaced", OldDirectory),
-        .. OwnedSettings.Steps(_standby, "standby", Settings(), SettingsReach.Files),
+        .. OwnedSettings.Steps(_standby, "standby", Settings(), _isFollowing ? SettingsReach.Restart : SettingsReach.Files),
         ProvisionedRole.ShareStep(_primary, _standby, "standby-login"),
         BootStart.On(_standby, "standby-boot"),
         ServerControl.StartStep(_standby, "standby-start"),
@@ -242,7 +260,7 @@ internal sealed class StandbyPlan
         var settings = new Dictionary<string, string?>
         {
             ["primary_conninfo"] = ConnectionString(),
-            ["primary_slot_name"] = _names.Slot,
+            ["primary_slot_name"] = _link.Slot,
             ["hot_standby"] = "on",
             // Feedback from a server that is days behind would keep the primary from vacuuming for days.
             ["hot_standby_feedback"] = "off",
@@ -289,11 +307,11 @@ internal sealed class StandbyPlan
         Preview = [$"CREATE ROLE {_names.Role} LOGIN REPLICATION PASSWORD (a SCRAM verifier)"],
     };
 
-    private Step Slot() => new("standby-slot", $"Make the replication slot {_names.Slot}, which keeps what the standby has not received", _primary.Host)
+    private Step Slot() => new("standby-slot", $"Make the replication slot {_link.Slot}, which keeps what the standby has not received", _primary.Host)
     {
-        IsDone = async run => (await QueryPrimaryAsync($"SELECT 1 FROM pg_replication_slots WHERE slot_name = {Sql.Literal(_names.Slot)} AND slot_type = 'physical'", run).ConfigureAwait(false)).Count == 1,
-        Do = run => QueryPrimaryAsync($"SELECT pg_create_physical_replication_slot({Sql.Literal(_names.Slot)}, true)", run),
-        Preview = [$"SELECT pg_create_physical_replication_slot('{_names.Slot}', true)"],
+        IsDone = async run => (await QueryPrimaryAsync($"SELECT 1 FROM pg_replication_slots WHERE slot_name = {Sql.Literal(_link.Slot!)} AND slot_type = 'physical'", run).ConfigureAwait(false)).Count == 1,
+        Do = run => QueryPrimaryAsync($"SELECT pg_create_physical_replication_slot({Sql.Literal(_link.Slot!)}, true)", run),
+        Preview = [$"SELECT pg_create_physical_replication_slot('{_link.Slot}', true)"],
     };
 
     private Step Connection() => new("standby-connection", "See that the standby reaches its primary, and that it is the right one", _standby.Host)

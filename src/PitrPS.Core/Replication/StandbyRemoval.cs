@@ -10,6 +10,12 @@ namespace PitrPS.Replication;
 /// </summary>
 internal static class StandbyRemoval
 {
+    // All that New-PgStandby sets; what somebody else had set before it counts again.
+    private static readonly Dictionary<string, string?> Given = new()
+    {
+        ["primary_conninfo"] = null, ["primary_slot_name"] = null, ["hot_standby"] = null, ["hot_standby_feedback"] = null, ["restore_command"] = null,
+    };
+
     /// <exception cref="PitrException"><c>PitrPS.NotAStandby</c>, <c>PitrPS.WrongPrimary</c>, <c>PitrPS.StandbyFrozen</c></exception>
     public static async Task<Planned<PgServer>> BuildAsync(PgServer standby, PgServer primary, bool force, IFeedback feedback, CancellationToken cancel)
     {
@@ -29,7 +35,11 @@ internal static class StandbyRemoval
             OtherHosts = [primary.Host],
             IsPlanned = isPlanned,
             WayBack = "New-PgStandby, with a new base backup",
-            Announcements = [$"{standby.Id} is stopped and stays stopped. Its data directory {standby.DataDirectory} is left as it is."],
+            Announcements =
+            [
+                $"{standby.Id} is stopped and stays stopped. Its data directory {standby.DataDirectory} is left as it is.",
+                .. standby.Primary?.Slot is { } slot && slot != names.Slot ? (string[])[$"The slot {slot} on {primary.Id} was there before PitrPS and stays; it keeps WAL until somebody drops it or the standby streams again."] : [],
+            ],
             Steps =
             [
                 ServerControl.StopStep(standby, "remove-stop"),
@@ -42,7 +52,7 @@ internal static class StandbyRemoval
                     $"SELECT 1 FROM pg_roles WHERE rolname = {Sql.Literal(names.Role)}",
                     $"DROP ROLE {Sql.Identifier(names.Role)}"),
                 Steps.Absent(standby.Host, "remove-files", "Remove the password and the certificate", names.Passfile, names.Certificate),
-                .. OwnedSettings.Steps(standby, "remove", new Dictionary<string, string?> { ["primary_conninfo"] = null, ["primary_slot_name"] = null }, SettingsReach.Files),
+                .. OwnedSettings.Steps(standby, "remove", Given, SettingsReach.Files),
                 new Step("remove-state", "Note that it has no primary any more", standby.Host)
                 {
                     IsDone = async run => (await ServerState.ReadAsync(run.Host, standby.Name, run.Cancel).ConfigureAwait(false)).Primary?.Slot is null,

@@ -16,7 +16,7 @@ internal static class DumpArguments
             .. relations.Count > 0 ? (IEnumerable<string>)["--strict-names"] : [],
             .. relations.Select(r => "--table=" + Pattern(r.Identity)),
             // A bare name with '=' in it would be read as a connection string.
-            "--dbname=dbname='" + database.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("'", "\\'", StringComparison.Ordinal) + "'",
+            "--dbname=" + PsqlSession.ConnectionString(database, server.SocketRole),
         ]).As(server.OsUser).WithTimeout(TimeSpan.FromMinutes(30));
 
     /// <summary>

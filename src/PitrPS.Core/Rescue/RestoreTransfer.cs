@@ -81,7 +81,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
     };
 
     public RemoteCommand Send(PgServer scratch, PrimaryRoute route) => RemoteCommand.Of(
-        "/bin/sh", task.StandbyFolder + "/send", task.StandbyFolder, scratch.SocketDirectory, Number(scratch.Port), ConnectionString(task.Database), scratch.OsUser, scratch.BinDirectory,
+        "/bin/sh", task.StandbyFolder + "/send", task.StandbyFolder, scratch.SocketDirectory, Number(scratch.Port), PsqlSession.ConnectionString(task.Database, scratch.SocketRole), scratch.OsUser, scratch.BinDirectory,
         primary.OsUser, route.Address, Number(route.Port));
 
     /// <summary>The outcome file as it is; empty where there is none.</summary>
@@ -189,12 +189,8 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
     private string Settings(PrimaryAccount account) => string.Concat(new (string Name, string Value)[]
     {
         ("operation", task.Id), ("mark", task.Name), ("keys", account.KeysFile), ("bin", primary.BinDirectory), ("socket", primary.SocketDirectory),
-        ("port", Number(primary.Port)), ("database", ConnectionString(task.Database)),
+        ("port", Number(primary.Port)), ("database", PsqlSession.ConnectionString(task.Database, primary.SocketRole)),
     }.Select(s => $"{s.Name}={ShellQuoting.Quote(s.Value)}\n"));
-
-    // A bare name with '=' in it would be read as a connection string.
-    private static string ConnectionString(string database) =>
-        "dbname='" + database.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("'", "\\'", StringComparison.Ordinal) + "'";
 
     /// <summary>A folder that is there whole or not at all: all of its files go over in one command, and it gets its name last.</summary>
     private static Step Folder(string id, string title, PgHost host, string path, int mode, string group, IReadOnlyList<(string Name, string Text)> files, Func<StepRun, Task> before, string[] then, IReadOnlyList<string> more)

@@ -100,6 +100,9 @@ public sealed record PgServer
     /// <summary>The role to log in with by the socket, where it is not called as the OS user.</summary>
     internal string? SocketRole { get; init; }
 
+    /// <summary>The file that its standard error goes to, where it was started by hand so; null where it goes anywhere else.</summary>
+    internal string? LogFile { get; init; }
+
     /// <summary>The binary of this name.</summary>
     internal string Program(string name) => $"{BinDirectory}/{name}";
 }

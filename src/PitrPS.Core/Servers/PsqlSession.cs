@@ -49,7 +49,7 @@ internal sealed class PsqlSession(PgServer server, string database, IFeedback fe
         };
 
     // A bare name with '=' or a URI's beginning in it would be read as a connection string.
-    private static string ConnectionString(string database, string? role) => "dbname=" + Quote(database) + (role is null ? "" : " user=" + Quote(role));
+    public static string ConnectionString(string database, string? role) => "dbname=" + Quote(database) + (role is null ? "" : " user=" + Quote(role));
 
     private static string Quote(string value) => "'" + value.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("'", "\\'", StringComparison.Ordinal) + "'";
 }

@@ -177,10 +177,10 @@ internal static class ServerControl
             ? server.Host.RunCheckedAsync(RemoteCommand.Shell("""systemctl reset-failed "$1" 2>/dev/null; exec systemctl start --no-block "$1" """, unit).AsRoot(), cancel)
             : server.Host.RunCheckedAsync(RemoteCommand.Shell(
                 """
-                program=$1; data=$2; shift 2
+                program=$1; data=$2; log=$3; shift 3
                 if [ -f "$data/postmaster.opts" ]; then set -- restart; else set -- start "$@"; fi
-                exec "$program" "$@" -D "$data" -W -s -l "$data/pitrps-start.log" >/dev/null 2>&1 </dev/null
-                """, [server.Program("pg_ctl"), server.DataDirectory, .. ConfigOptions(server)]).As(server.OsUser), cancel);
+                exec "$program" "$@" -D "$data" -W -s -l "$log" >/dev/null 2>&1 </dev/null
+                """, [server.Program("pg_ctl"), server.DataDirectory, server.LogFile ?? server.DataDirectory + "/pitrps-start.log", .. ConfigOptions(server)]).As(server.OsUser), cancel);
 
     private static string[] ConfigOptions(PgServer server) =>
         server.ConfigDirectory == server.DataDirectory ? [] : ["-o", "-c config_file=" + ShellQuoting.Quote(server.ConfigDirectory + "/postgresql.conf")];

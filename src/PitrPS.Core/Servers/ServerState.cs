@@ -35,6 +35,12 @@ internal sealed record ServerState
     /// <summary>The directory of PitrPS's settings file was made by it, and goes with it.</summary>
     public bool? ConfigDirectoryIsOurs { get; init; }
 
+    /// <summary>Where a server without a unit writes its log, while it is stopped for a recovery.</summary>
+    public string? LogFile { get; init; }
+
+    /// <summary>While frozen: the role to log in with by the socket, where it is not called as the OS user; a scratch server has the same.</summary>
+    public string? SocketRole { get; init; }
+
     public static string FileNameOf(string serverName) => HostPaths.FileName(serverName) + ".json";
 
     public static string PathOf(string serverName) => $"{HostPaths.Servers}/{FileNameOf(serverName)}";

@@ -122,4 +122,55 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
 
         private readonly ForeignHosts hosts = hosts;
     }
+
+    /// <summary>A standby in another place, of another OS user, started by pg_ctl: no unit of systemd's knows it.</summary>
+    public sealed class OfPgCtl(ForeignHosts hosts) : IClassFixture<ForeignHosts>
+    {
+        private const string Data = "/srv/pg/data";
+
+        // As in /srv, on a file system that can carry a layer.
+        private string Begin =>
+            $$"""
+            set -e; cd /; B={{hosts.Bin}}
+            useradd -m app; mkdir /var/lib/postgresql/srv; mount --bind /var/lib/postgresql/srv /srv; mkdir /srv/pg; chown app: /srv/pg
+            systemctl stop {{hosts.ServiceUnit}}; systemctl disable {{hosts.ServiceUnit}} 2>/dev/null
+            runuser -u app -- $B/pg_basebackup -h {{hosts.Primary.Address}} -U repl -D {{Data}} -S theirs -X stream -c fast -R
+            cp {{hosts.Config}}/pg_hba.conf {{Data}}/pg_hba.conf; chown app: {{Data}}/pg_hba.conf; sed -i 's/peer$/trust/' {{Data}}/pg_hba.conf
+            printf '%s\n' 'port = 6543' "unix_socket_directories = '/tmp'" "recovery_min_apply_delay = '2h'" > {{Data}}/postgresql.conf; chown app: {{Data}}/postgresql.conf; : > {{Data}}/pg_ident.conf; chown app: {{Data}}/pg_ident.conf
+            runuser -u app -- $B/pg_ctl -D {{Data}} -s -w -l /srv/pg/log start
+            """;
+
+        private string Standby(string sql) => hosts.Lab.Shell(Lab.Standby, $"runuser -u app -- psql -XAtc \"{sql}\" -h /tmp -p 6543 -U postgres postgres").Trim();
+
+        private string Running => hosts.Lab.Shell(Lab.Standby, $"p=$(head -n 1 {Data}/postmaster.pid); ps -o user= -p $p; readlink /proc/$p/fd/2; sed -n 's/.*pitrps.*/in a unit of PitrPS/p' /proc/$p/cgroup; cat {Data}/postmaster.opts");
+
+        [LabFact]
+        public void A_table_comes_back_and_the_standby_runs_as_it_was_started_before()
+        {
+            hosts.Lab.Psql(Lab.Primary, "CREATE TABLE pitr2 AS SELECT generate_series(1, 500) AS i");
+            hosts.Lab.Shell(Lab.Standby, Begin);
+            Wait("streaming", () => Standby("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
+            var (was, running) = (hosts.Fingerprint(Lab.Standby), Running);
+            hosts.Lab.Psql(Lab.Primary, "DROP TABLE pitr2");
+            hosts.Lab.Psql(Lab.Primary, "CREATE TABLE later (i int)");
+            var end = hosts.Lab.Psql(Lab.Primary, "SELECT pg_current_wal_lsn()");
+            Wait("the DROP on the standby", () => Standby($"SELECT pg_last_wal_receive_lsn() >= '{end}'") == "t");
+
+            using var engine = hosts.NewSession();
+            engine.Get("$standby = $standbyHost | Get-PgServer -Port 6543; $null = $standby | Suspend-WalReplay -Confirm:$false; $recovery = $standby | Find-PgIncident -Table pitr2 | Invoke-PitrRecovery -Confirm:$false");
+            Assert.Equal("Ready", $"{engine.Get("($standby | Get-PitrRecovery).State").Single()}");
+
+            // Somebody starts it as ever: the scratch server ends, and the recovery is made again.
+            hosts.Lab.Shell(Lab.Standby, $"runuser -u app -- {hosts.Bin}/pg_ctl -D {Data} -s -w -l /srv/pg/log start");
+            Wait("the end of the scratch server", () => hosts.Lab.Shell(Lab.Standby, "systemctl is-active 'pitrps-scratch-*' || true").Trim() is "" or "failed" or "inactive");
+            Assert.Equal("t", Standby("SELECT pg_is_in_recovery()"));
+
+            engine.Get("$recovery = $standby | Get-PgServer | Find-PgIncident -Table pitr2 | Invoke-PitrRecovery -Confirm:$false");
+            engine.Get("$recovery | Restore-PgTable -To $primary -Confirm:$false | Complete-PitrRecovery -Confirm:$false");
+            Assert.Equal("500", hosts.Lab.Psql(Lab.Primary, "SELECT count(*) FROM pitr2"));
+            Assert.Equal("7200000 t", Standby("SELECT setting || ' ' || pg_is_in_recovery()::text::char FROM pg_settings WHERE name = 'recovery_min_apply_delay'"));
+            Assert.Equal(running, Running);
+            Assert.Equal(was, hosts.Fingerprint(Lab.Standby));
+        }
+    }
 }

@@ -32,7 +32,7 @@ unit_for() {
   pattern=$(printf %s "$1" | sed 's/[][\\.*^$+?(){}|]/\\&/g')
   for at in /etc/systemd/system /run/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
     grep -lsE "(^|[[:space:]=\"'])$pattern/?([[:space:]\"']|\$)" "$at"/*.service | while IFS= read -r file; do
-      case ${file##*/} in pitrps-*) continue ;; esac
+      case ${file##*/} in pitrps-standby-*) ;; pitrps-*) continue ;; esac
       grep -qE 'postgres|pg_ctl' "$file" && echo "${file##*/}"
     done
   done | head -n 1
@@ -85,6 +85,7 @@ server() {
     unit=$(unit_of "$pid")
     case $unit in pitrps-scratch-*) return ;; esac
     # A unit that merely has it among its processes (a session, a supervisor) is not the one to start and stop it with.
+    case $unit in pitrps-standby-*) [ -f "/run/systemd/system/$unit" ] || unit='' ;; esac
     case $unit in '' | postgresql*) ;; *) [ "$(systemctl show -p MainPID --value "$unit" 2>/dev/null)" = "$pid" ] || { around=$unit; unit=; } ;; esac
     bin=$(readlink "/proc/$pid/exe"); bin=${bin% (deleted)}; bin=${bin%/*}
   fi
@@ -107,6 +108,7 @@ server() {
   file_lines "$data/postgresql.auto.conf"
   [ -n "$pid" ] || { settings_of "$data" "$bin" "$home"; return 0; }
   printf 'pid=%s\nunit=%s\n' "$pid" "$unit"
+  log=$(readlink "/proc/$pid/fd/2") && [ -z "$unit" ] && [ -f "$log" ] && printf 'log=%s\n' "$(printf %s "$log" | b64)"
   { read -r _; read -r _; read -r _; read -r port; IFS= read -r socket; read -r _; read -r _; read -r status; } < "$data/postmaster.pid"
   printf 'port=%s\nsocket=%s\nstatus=%s\n' "$port" "$(printf %s "$socket" | b64)" "$status"
   owner=$(stat -c %U "/proc/$pid")
@@ -145,33 +147,31 @@ done
 
 pid_in() { printf %s "$running" | while read -r pid data; do [ "$data" = "$1" ] && echo "$pid"; done; }
 
-is_known() { case "
-$known" in *"
-$1
-"*) ;; *) false ;; esac; }
+# By device and inode: a directory can be mounted in more than one place.
+is_known() {
+  case "$known" in *" $(stat -L -c %d:%i -- "$1" 2>/dev/null || echo "$1") "*) ;; *) false ;; esac
+}
+know() { known="$known$(stat -L -c %d:%i -- "$1" 2>/dev/null || echo "$1") "; }
 
-known=
+known=' '
 for at in /etc/postgresql/*/*; do
   [ -f "$at/postgresql.conf" ] || continue
   data=$(sed -n "s/^[[:space:]]*data_directory[[:space:]]*=\{0,1\}[[:space:]]*'\([^']*\)'.*/\1/p" "$at/postgresql.conf" | tail -n 1)
   [ -n "$data" ] || data=/var/lib/postgresql/${at#/etc/postgresql/}
   real=$(readlink -f "$data") || real=$data
-  known="$known$real
-"
+  know "$real"
   server "$at" "$data" "$(pid_in "$real")"
 done
 for at in /var/lib/pgsql/*/data /var/lib/pgsql/data; do
   [ -f "$at/PG_VERSION" ] || continue
   real=$(readlink -f "$at")
   is_known "$real" && continue
-  known="$known$real
-"
+  know "$real"
   server "" "$at" "$(pid_in "$real")"
 done
 while read -r pid data; do
   [ -n "$pid" ] && ! is_known "$data" || continue
-  known="$known$data
-"
+  know "$data"
   server "" "$data" "$pid"
 done <<LIST
 $running
@@ -180,8 +180,7 @@ LIST
 # Those that do not run and lie elsewhere. A base backup that was never started is none.
 for at; do
   real=$(readlink -f "$at") && [ -f "$real/PG_VERSION" ] && ! is_known "$real" || continue
-  known="$known$real
-"
+  know "$real"
   server "" "$at" ""
 done
 [ "$reach" = all ] || exit 0
@@ -195,8 +194,7 @@ done < /proc/mounts | sed 's,/global/pg_control$,,' | sort -u)
 while IFS= read -r at; do
   real=$(readlink -f "$at") && [ -f "$real/PG_VERSION" ] && ! is_known "$real" || continue
   [ ! -f "$real/backup_label" ] || [ -f "$real/postmaster.opts" ] || continue
-  known="$known$real
-"
+  know "$real"
   server "" "$real" ""
 done <<LIST
 $found
