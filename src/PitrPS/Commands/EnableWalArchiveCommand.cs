@@ -42,7 +42,7 @@ public sealed class EnableWalArchiveCommand : PitrCmdlet
     [Parameter]
     public TimeSpan ArchiveTimeout { get; set; } = TimeSpan.FromMinutes(1);
 
-    /// <summary>Takes the place of an archive_command that is not PitrPS's, and takes a directory over that has files in it.</summary>
+    /// <summary>Takes the place of an archive_command or archive_library that is not PitrPS's, which stays where it is written and counts again after Disable-WalArchive, and takes a directory over that has files in it.</summary>
     [Parameter]
     public SwitchParameter Force { get; set; }
 

@@ -8,7 +8,8 @@ namespace PitrPS.Commands;
 /// <para>Makes an installed, empty server the standby of a primary.</para>
 /// <para>On the primary: a role that may only replicate, a replication slot, one hostssl line in pg_hba.conf. On the standby: a base backup with progress,
 /// standby.signal, and the connection, whose certificate is verified; where the archive is mounted, it is the restore_command's source.
-/// A cluster that holds anything is never replaced.</para>
+/// A cluster that holds anything is never replaced. A standby that follows this primary already is taken over as it runs: it keeps its data, its slot and its delay,
+/// and is restarted only where a changed setting needs it (restore_command, on PostgreSQL 13); Remove-PgStandby puts its owner's settings back.</para>
 /// </summary>
 /// <example>
 /// <code>Connect-PgHost standby -UserName dba | Install-PgServer -Version 15 |
