@@ -78,8 +78,11 @@ internal sealed class LoginRequest
             UserName = login,
             KeyName = keyName,
             KeyPort = alias is null ? number : 22,
-            KeyFiles = KeyFiles,
-            ConfiguredKeyFiles = settings.IdentityFiles.Count == 0 ? null : identities,
+
+            // Keys that were named are the host's; a jump host has its own, as with ssh, and may take these too.
+            KeyFiles = isJump ? [] : KeyFiles,
+            ConfiguredKeyFiles = isJump && KeyFiles.Count > 0 ? [.. settings.IdentityFiles.Count == 0 ? SshKeys.UsualFiles : identities, .. KeyFiles]
+                : settings.IdentityFiles.Count == 0 ? null : identities,
             IdentitiesOnly = settings.IsYes("identitiesonly"),
             Agent = settings.Value("identityagent") is { } agent && agent != "SSH_AUTH_SOCK" ? IsNone(agent) ? "" : AgentOf(agent, Written) : null,
             KeyPassphrase = KeyPassphrase,

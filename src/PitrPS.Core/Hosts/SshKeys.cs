@@ -9,6 +9,10 @@ internal static class SshKeys
 {
     private static readonly string[] Usual = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
+    /// <summary>Where ssh looks when nobody has named a key.</summary>
+    public static IEnumerable<string> UsualFiles =>
+        Usual.Select(name => Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".ssh", name));
+
     public static IReadOnlyList<IPrivateKeySource> Find(HostLogin login, object target)
     {
         var agent = login.Agent is { } socket ? socket.Length == 0 ? null : SshAgent.Find(socket) : SshAgent.Find();
@@ -36,8 +40,7 @@ internal static class SshKeys
 
         if (login.ConfiguredKeyFiles is null)
         {
-            var home = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".ssh");
-            AddFiles(keys, Usual.Select(name => Path.Combine(home, name)), login, login.IdentitiesOnly ? agent : null, target);
+            AddFiles(keys, UsualFiles, login, login.IdentitiesOnly ? agent : null, target);
         }
 
         return keys;

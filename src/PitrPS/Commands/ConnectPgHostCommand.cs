@@ -69,7 +69,7 @@ public sealed class ConnectPgHostCommand : PitrCmdlet
     [Parameter(ValueFromPipelineByPropertyName = true), ValidateNotNullOrEmpty]
     public string? Address { get; set; }
 
-    /// <summary>Hosts to go over, as [user@]host[:port], in this order; 'none' for a direct connection whatever ssh's configuration says. Their user is the one of ssh's configuration, else the current user; keys are those for the host itself, passwords are never given to them.</summary>
+    /// <summary>Hosts to go over, as [user@]host[:port], in this order; 'none' for a direct connection whatever ssh's configuration says. Their user is the one of ssh's configuration, else the current user; keys are looked for as ssh does, and those of -KeyFile are tried too; passwords are never given to them.</summary>
     [Parameter(ValueFromPipelineByPropertyName = true), Alias("ProxyJump"), ValidateNotNullOrEmpty]
     public string[] JumpHost { get; set; } = [];
 

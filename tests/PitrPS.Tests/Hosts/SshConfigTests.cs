@@ -134,10 +134,14 @@ public sealed class SshConfigTests : IDisposable
     public void A_jump_host_has_its_own_settings_and_never_the_hosts_passwords()
     {
         var file = Path.Combine(_folder, "config");
-        File.WriteAllText(file, "Host b\n HostName 10.0.0.9\n User ops\n Port 24\n ProxyJump c\nHost db1\n ProxyJump b\nHost *\n Port 22");
+        File.WriteAllText(file, "Host b\n HostName 10.0.0.9\n User ops\n IdentityFile /tmp/jump\n Port 24\n ProxyJump c\nHost db1\n ProxyJump b\nHost *\n Port 22");
         var login = new LoginRequest { Config = new SshConfigFiles(file), UserName = "dba", Password = new Secret("x"), SudoPassword = new Secret("y") }.For("db1");
         Assert.Equal(["c", "b"], login.Jumps.Select(j => j.Name));
         Assert.Equal(("ops", "10.0.0.9", 24, "10.0.0.9"), (login.Via!.UserName, login.Via.Address, login.Via.Port, login.Via.KeyName));
+        var named = new LoginRequest { Config = new SshConfigFiles(file), KeyFiles = ["/tmp/host"] }.For("db1");
+        Assert.Equal(["/tmp/host"], named.KeyFiles);
+        Assert.Equal((0, "/tmp/jump", "/tmp/host"), (named.Via!.KeyFiles.Count, named.Via.ConfiguredKeyFiles![0], named.Via.ConfiguredKeyFiles[^1]));
+        Assert.Contains(named.Via.Via!.ConfiguredKeyFiles!, f => f.EndsWith("id_ed25519", StringComparison.Ordinal));
         Assert.All(login.Jumps, j => Assert.True(j.Password is null && j.SudoPassword is null));
         Assert.NotNull(login.Password);
 
