@@ -4,13 +4,18 @@ namespace PitrPS.Hosts;
 internal sealed class SshConfigFiles
 {
     private readonly string? _only;
-    private readonly string _own = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".ssh");
+    private readonly string _own;
     private readonly string _system = OperatingSystem.IsWindows()
         ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.CommonApplicationData), "ssh")
         : "/etc/ssh";
 
     /// <param name="only">The one file to read; null for the user's and the system's.</param>
-    public SshConfigFiles(string? only) => _only = only;
+    /// <param name="home">The user's home directory, where it is not that of who runs this.</param>
+    public SshConfigFiles(string? only, string? home = null)
+    {
+        _only = only;
+        _own = Path.Combine(home ?? Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".ssh");
+    }
 
     /// <summary>What they say about a host.</summary>
     /// <exception cref="PitrException">

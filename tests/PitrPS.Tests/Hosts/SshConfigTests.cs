@@ -157,22 +157,13 @@ public sealed class SshConfigTests : IDisposable
             return;
         }
 
-        var home = Environment.GetEnvironmentVariable("HOME");
         Directory.CreateDirectory(Path.Combine(_folder, ".ssh"));
         var file = Path.Combine(_folder, ".ssh", "config");
         File.WriteAllText(file, "Host db1\n Port 26");
-        try
-        {
-            Environment.SetEnvironmentVariable("HOME", _folder);
-            File.SetUnixFileMode(file, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupWrite);
-            Assert.Equal("PitrPS.SshConfigUnsafe", Assert.Throws<PitrException>(() => new LoginRequest { Config = new SshConfigFiles(null) }.For("db1")).Id);
-            File.SetUnixFileMode(file, UnixFileMode.UserRead | UnixFileMode.UserWrite);
-            Assert.Equal(26, new LoginRequest { Config = new SshConfigFiles(null) }.For("db1").Port);
-        }
-        finally
-        {
-            Environment.SetEnvironmentVariable("HOME", home);
-        }
+        File.SetUnixFileMode(file, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupWrite);
+        Assert.Equal("PitrPS.SshConfigUnsafe", Assert.Throws<PitrException>(() => new LoginRequest { Config = new SshConfigFiles(null, _folder) }.For("db1")).Id);
+        File.SetUnixFileMode(file, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        Assert.Equal(26, new LoginRequest { Config = new SshConfigFiles(null, _folder) }.For("db1").Port);
     }
 
     [Fact]
