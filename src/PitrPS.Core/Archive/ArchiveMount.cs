@@ -151,11 +151,12 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
                 StartLimitIntervalSec=0
 
                 [Service]
-                ExecStartPre=-/bin/umount -q -l {mountPoint}
+                # A mount that is dead is no mount point any more, so it is not asked whether there is one.
+                ExecStartPre=-/bin/sh -c "exec umount -l \"$$1\" 2>/dev/null" sh {mountPoint}
                 ExecStart={sshfs}
                 # Started means mounted: whoever waits for this service finds the archive.
                 ExecStartPost=/usr/bin/timeout 20 /bin/sh -c "until mountpoint -q -- \"$$1\"; do sleep 0.1; done" sh {mountPoint}
-                ExecStopPost=-/bin/umount -q -l {mountPoint}
+                ExecStopPost=-/bin/sh -c "exec umount -l \"$$1\" 2>/dev/null" sh {mountPoint}
                 Restart=always
                 RestartSec=5
 

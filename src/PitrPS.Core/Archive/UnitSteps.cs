@@ -15,7 +15,7 @@ internal static class UnitSteps
     private const string CheckScript =
         """
         [ ! -e "$2/$1" ] || exit 1
-        systemctl is-active --quiet "$1" && systemctl is-enabled --quiet "$1" && [ "$(systemctl show -p NeedDaemonReload --value "$1")" = no ]
+        systemctl is-active --quiet "$1" && systemctl is-enabled --quiet "$1" && [ "$(systemctl show -p NeedDaemonReload "$1")" = NeedDaemonReload=no ]
         """;
 
     private const string RestartScript =

@@ -49,7 +49,7 @@ internal sealed class RemoteUnit(PgHost host, string name)
             umask 077; mkdir -p "$1" && : > "$1/$2.out" || exit 70
             systemctl reset-failed "$2.service" 2>/dev/null
             name=$2; shift 2
-            exec systemd-run --quiet --unit="$name" --property=RemainAfterExit=yes "$@"
+            exec systemd-run --quiet --unit="$name" --remain-after-exit "$@"
             """,
             [HostPaths.Units, Name, .. properties.Select(p => "--property=" + p), .. work.Environment.Select(e => $"--setenv={e.Key}={e.Value}"), "--",
              "/bin/sh", "-c", Wrapper, "sh", OutputFile, .. asUser, .. work.Arguments]).AsRoot(), cancel);

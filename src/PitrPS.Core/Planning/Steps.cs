@@ -124,7 +124,7 @@ internal static class Steps
             """
             systemctl is-active --quiet "$1" || exit 1
             case $(systemctl is-enabled "$1" 2>/dev/null) in enabled|static|enabled-runtime|alias|indirect|generated) ;; *) exit 1 ;; esac
-            [ "$(systemctl show -p NeedDaemonReload --value "$1" 2>/dev/null)" != yes ]
+            [ "$(systemctl show -p NeedDaemonReload "$1" 2>/dev/null)" != NeedDaemonReload=yes ]
             """, unit).AsRoot()),
         Do = async run =>
         {

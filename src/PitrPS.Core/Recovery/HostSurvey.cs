@@ -48,7 +48,7 @@ internal sealed record HostSurvey
         echo "layer $layer"
         echo "free $(stat -f -c '%a %S' -- "$parent")"
         echo "size $(du -sLB1 --exclude=pg_wal -- "$data" | cut -f 1)"
-        if [ -e "$layer" ] || [ "$(systemctl show -p LoadState --value "$unit" 2>/dev/null)" != not-found ]; then echo 'leftovers yes'; fi
+        if [ -e "$layer" ] || [ "$(systemctl show -p LoadState "$unit" 2>/dev/null)" != LoadState=not-found ]; then echo 'leftovers yes'; fi
         find "$data" -type l -exec readlink -e -- {} + | while IFS= read -r link; do [ ! -d "$link" ] || echo "link $link"; done
         while read -r _ _ _ _ mount _; do printf 'mount %b\n' "$(printf %s "$mount" | sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g')"; done < /proc/self/mountinfo
         for name; do

@@ -173,9 +173,9 @@ internal sealed record ScratchServer
             """
             unit=$1 layer=$2 sockets=$3
             systemctl stop "$unit" 2>/dev/null
-            case $(systemctl show -p ActiveState --value "$unit") in inactive | failed) ;; *) echo "$unit does not end" >&2; exit 70 ;; esac
+            case $(systemctl show -p ActiveState "$unit") in ActiveState=inactive | ActiveState=failed) ;; *) echo "$unit does not end" >&2; exit 70 ;; esac
             systemctl reset-failed "$unit" 2>/dev/null
-            if [ "$(systemctl show -p LoadState --value "$unit")" != not-found ]; then rm -f "/run/systemd/transient/$unit"; systemctl daemon-reload; fi
+            if [ "$(systemctl show -p LoadState "$unit")" != LoadState=not-found ]; then rm -f "/run/systemd/transient/$unit"; systemctl daemon-reload; fi
             case $layer in /*/*.pitrps-scratch) ;; *) echo "$layer is not a layer" >&2; exit 70 ;; esac
             case $sockets in /run/pitrps-scratch-*) rm -rf --one-file-system -- "$sockets" ;; esac
             [ -d "$layer" ] && [ ! -L "$layer" ] || exit 0
@@ -192,7 +192,7 @@ internal sealed record ScratchServer
     /// <summary>True when nothing is left of it: no unit, layer or socket.</summary>
     public Task<bool> IsGoneAsync(CancellationToken cancel) =>
         Standby.Host.TestAsync(RemoteCommand.Shell(
-            """[ ! -e "$2" ] && [ ! -e "$3" ] && [ "$(systemctl show -p LoadState --value "$1")" = not-found ]""", Unit, Layer, SocketDirectory).AsRoot(), cancel);
+            """[ ! -e "$2" ] && [ ! -e "$3" ] && [ "$(systemctl show -p LoadState "$1")" = LoadState=not-found ]""", Unit, Layer, SocketDirectory).AsRoot(), cancel);
 
     /// <summary>
     /// What it is doing. With <paramref name="patience"/>, tenths of a second, the host itself waits until it takes connections or has ended, so that the news come at once.

@@ -142,7 +142,7 @@ internal sealed class RestoreTransfer(RestoreTask task, PgServer standby, PgServ
         new(id, title, standby.Host)
         {
             IsDone = async run => isTime(run) && await run.TestAsync(RemoteCommand.Shell(
-                """[ ! -e "$1" ] && [ ! -e "$3" ] && [ "$(systemctl show -p LoadState --value "$2.service")" = not-found ]""", task.StandbyFolder, task.Name, Unit.OutputFile).AsRoot()).ConfigureAwait(false),
+                """[ ! -e "$1" ] && [ ! -e "$3" ] && [ "$(systemctl show -p LoadState "$2.service")" = LoadState=not-found ]""", task.StandbyFolder, task.Name, Unit.OutputFile).AsRoot()).ConfigureAwait(false),
             Do = async run =>
             {
                 await Unit.ForgetAsync(run.Cancel).ConfigureAwait(false);
