@@ -63,7 +63,7 @@ function Invoke-Build {
 }
 
 # What the layers of tests came to. One that broke before it could count is one failure.
-$tally = @{ Passed = 0; Failed = 0; Skipped = 0; Lines = [Collections.Generic.List[string]]::new() }
+$tally = @{ Passed = 0; Failed = 0; Skipped = 0; Lines = [Collections.Generic.List[string]]::new(); Failures = [Collections.Generic.List[string]]::new() }
 
 function Add-Tally([string] $Layer, [int] $Passed, [int] $Failed, [int] $Skipped) {
     $tally.Passed += $Passed
@@ -92,6 +92,12 @@ function Invoke-XunitLayer([string] $Project, [string] $Filter) {
     $failed = [int]$counters.executed - [int]$counters.passed
     if ($failed -eq 0 -and $LASTEXITCODE -ne 0) {
         $failed = 1
+    }
+
+    foreach ($result in $trx.TestRun.Results.UnitTestResult) {
+        if ($result.outcome -eq 'Failed') {
+            $tally.Failures.Add("failed: $($result.testName)`n    $("$($result.Output.ErrorInfo.Message)".Replace("`n", "`n    "))")
+        }
     }
 
     Add-Tally $Project ([int]$counters.passed) $failed ([int]$counters.total - [int]$counters.executed)
@@ -149,6 +155,8 @@ function Invoke-Test([hashtable] $Options) {
     }
 
     ''
+    # Once more, because far above is where nobody looks.
+    $tally.Failures
     $tally.Lines
     "$($tally.Passed) passed, $($tally.Failed) failed, $($tally.Skipped) skipped"
     exit [int]($tally.Failed -gt 0)

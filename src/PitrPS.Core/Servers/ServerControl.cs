@@ -26,6 +26,9 @@ internal sealed record ServerProbe(int? Pid, long? Started, Readiness Readiness,
 {
     public bool IsRunning => Pid is not null;
 
+    /// <summary>It may answer already; until its unit is active, whatever depends on that unit does not see it.</summary>
+    public bool UnitIsStarting => Unit?.StartsWith("activating/", StringComparison.Ordinal) == true && !UnitHasFailed;
+
     public bool UnitHasFailed => Unit is { } unit && (unit.StartsWith("failed/", StringComparison.Ordinal) || unit.Contains("/auto-restart/", StringComparison.Ordinal));
 
     public static ServerProbe Parse(string output)
@@ -123,13 +126,13 @@ internal static class ServerControl
         var seen = false;
         return PollAsync(server, feedback, cancel, limit ?? StartLimit, "starting", probe =>
         {
-            if (probe.Readiness == Readiness.Accepting || (until == Readiness.Rejecting && probe.Readiness == Readiness.Rejecting))
+            if ((probe.Readiness == Readiness.Accepting && !probe.UnitIsStarting) || (until == Readiness.Rejecting && probe.Readiness == Readiness.Rejecting))
             {
                 return true;
             }
 
             // Between systemctl and the first sign of the postmaster some time may pass; one that was seen and is gone has failed.
-            var dead = !probe.IsRunning && (seen || probe.UnitHasFailed || (DateTimeOffset.UtcNow - begun > TimeSpan.FromSeconds(probe.Unit is null ? 5 : 30) && probe.Unit?.StartsWith("activating", StringComparison.Ordinal) != true));
+            var dead = !probe.IsRunning && (seen || probe.UnitHasFailed || (DateTimeOffset.UtcNow - begun > TimeSpan.FromSeconds(probe.Unit is null ? 5 : 30) && !probe.UnitIsStarting));
             seen |= probe.IsRunning;
             return dead ? throw new Died() : false;
         }, () => new PitrException("PitrPS.ServerStartFailed", ErrorKind.OperationTimeout, $"{server.Id} takes no connections after {limit ?? StartLimit:g}.",

@@ -130,7 +130,16 @@ public sealed class TransferScriptTests : InFolder
         Program("bin/runuser", "shift 3; exec \"$@\"");
         var run = await RunAsync("/bin/sh", "", "", "-c", $"PATH='{In("bin")}':$PATH exec /bin/sh \"$@\"", "sh", send, In("send"), "/run/scratch", "5433", "dbname=shop", "postgres", In("bin"), "postgres", "192.0.2.1", "22");
         Assert.Equal(exitCode, run.ExitCode);
-        Assert.Equal(goes ? "row\n\\.\n1 of 1\n\\.\ngo\n\\.\n" : "row\n\\.\n", File.ReadAllText(In("sent")));
+        if (goes)
+        {
+            Assert.Equal("row\n\\.\n1 of 1\n\\.\ngo\n\\.\n", File.ReadAllText(In("sent")));
+        }
+        else
+        {
+            // How much of the rows the other end still reads before its connection is cut is open; that it never reads more is not.
+            Assert.StartsWith(File.Exists(In("sent")) ? File.ReadAllText(In("sent")) : "", "row\n\\.\n", StringComparison.Ordinal);
+        }
+
         Assert.False(File.Exists(In("send", "key")));
         Assert.False(File.Exists(In("send", "in")));
     }
