@@ -29,28 +29,24 @@ internal static class RemoteFiles
     private const string PutScript =
         """
         umask 077
-        dir=$(dirname -- "$1")
-        tmp=$(mktemp -- "$dir/.pitrps.XXXXXXXX") || exit 73
+        dir=${1%/*}
+        tmp=$(mktemp -- "${dir:-/}/.pitrps.XXXXXXXX") || exit 73
         trap 'rm -f -- "$tmp"' EXIT
         trap 'exit 75' HUP INT TERM PIPE
         cat > "$tmp" || exit 74
         [ "$(stat -c %s -- "$tmp")" = "$5" ] || { echo "only a part of the file arrived" >&2; exit 74; }
-        chown -- "$3:$4" "$tmp" && chmod -- "$2" "$tmp" && sync -- "$tmp" && mv -fT -- "$tmp" "$1" && sync -- "$dir"
+        chown -- "$3:$4" "$tmp" && chmod -- "$2" "$tmp" && sync -- "$tmp" && mv -fT -- "$tmp" "$1" && sync -- "${dir:-/}"
         """;
 
     // Root writes only where nobody else could put a link in its way: below a directory of somebody else, it is that user who writes.
     private const string WriteScript =
         """
-        dir=$(dirname -- "$1")
+        # Few processes: this is what an operation does most often.
+        owners() { at=$(readlink -f -- "$1"); at=${at%/}; set --; while [ -n "$at" ]; do set -- "$@" "$at"; at=${at%/*}; done; stat -c %U -- "$@" /; }
+        dir=${1%/*}; dir=${dir:-/}
         [ -d "$dir" ] || { echo "there is no directory $dir" >&2; exit 73; }
         writer=root
-        at=$(readlink -f -- "$dir")
-        while :; do
-          owner=$(stat -c %U -- "$at")
-          [ "$owner" = root ] || writer=$owner
-          [ "$at" = / ] && break
-          at=$(dirname -- "$at")
-        done
+        for owner in $(owners "$dir"); do [ "$owner" = root ] || writer=$owner; done
         if [ "$writer" = root ]; then exec /bin/sh -c "$6" sh "$@"; fi
         if [ "$writer" != "$3" ]; then echo "$dir belongs to $writer, so only a file of $writer is written there, not one of $3" >&2; exit 77; fi
         exec runuser -u "$writer" -- /bin/sh -c "$6" sh "$@"

@@ -43,8 +43,9 @@ internal sealed class JournalStep
 }
 
 /// <summary>
-/// What an operation has done so far, in one root-only file on its home host. It is replaced whole and atomically before and after each step,
-/// so that a client that is killed at any moment leaves the step it was at.
+/// What an operation has done so far, in one root-only file on its home host. It is replaced whole and atomically before each step and at the end,
+/// so that a client that is killed at any moment leaves the step it was at. That a step is done is written with the beginning of the next one:
+/// whoever goes on asks its check anyway.
 /// </summary>
 internal sealed class Journal
 {
@@ -171,6 +172,13 @@ internal sealed class Journal
 
     public Task MarkAsync(Step step, StepState state, CancellationToken cancel)
     {
+        Mark(step, state);
+        return SaveAsync(cancel);
+    }
+
+    /// <summary>In memory; the next save writes it.</summary>
+    public void Mark(Step step, StepState state)
+    {
         var entry = Steps.FirstOrDefault(s => s.Id == step.Id);
         if (entry is null)
         {
@@ -179,20 +187,21 @@ internal sealed class Journal
 
         entry.State = state;
         entry.At = DateTimeOffset.UtcNow;
-        return SaveAsync(cancel);
     }
 
     /// <summary>Moves the finished journal to the history; the newest 100 are kept there.</summary>
     public async Task CloseAsync(OperationState state, CancellationToken cancel)
     {
         State = state;
-        await SaveAsync(cancel).ConfigureAwait(false);
+        ChangedAt = DateTimeOffset.UtcNow;
+        var text = Render();
         await Home!.RunCheckedAsync(RemoteCommand.Shell(
             """
-            mkdir -p -m 0700 "$2" && mv -f -- "$1" "$2/$3" && cd "$2" && ls -1 | sort -r | tail -n +101 | while IFS= read -r old; do rm -f -- "$old"; done
+            umask 077; mkdir -p "$2" && cat > "$2/.closing" && [ "$(stat -c %s "$2/.closing")" = "$4" ] && mv -f -- "$2/.closing" "$2/$3" && rm -f -- "$1" && cd "$2" && ls -1 | sort -r | tail -n +101 | while IFS= read -r old; do rm -f -- "$old"; done
             """,
             PathOf(Operation, Subject), HostPaths.History,
-            $"{DateTimeOffset.UtcNow:yyyyMMdd'T'HHmmss'.'fff'Z'}-{HostPaths.FileName(Operation)}--{HostPaths.FileName(Subject)}.json").AsRoot(), cancel).ConfigureAwait(false);
+            $"{ChangedAt:yyyyMMdd'T'HHmmss'.'fff'Z'}-{HostPaths.FileName(Operation)}--{HostPaths.FileName(Subject)}.json",
+            System.Text.Encoding.UTF8.GetByteCount(text).ToString(System.Globalization.CultureInfo.InvariantCulture)).AsRoot().WithInput(text), cancel).ConfigureAwait(false);
     }
 
     private static PitrException Unreadable(PgHost home, string path, string why, Exception? inner = null) =>

@@ -128,7 +128,7 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
                         "Something on the host works against it. Look with -Verbose at what the step did, then run the same command again.", step.Host);
                 }
 
-                await journal.MarkAsync(step, StepState.Done, cancel).ConfigureAwait(false);
+                journal.Mark(step, StepState.Done);
                 changed++;
             }
         }

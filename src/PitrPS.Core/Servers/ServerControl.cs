@@ -225,7 +225,7 @@ internal static class ServerControl
             }
 
             await Task.Delay(wait, cancel).ConfigureAwait(false);
-            wait = TimeSpan.FromMilliseconds(Math.Min(1000, wait.TotalMilliseconds * 1.5));
+            wait = TimeSpan.FromMilliseconds(Math.Min(250, wait.TotalMilliseconds * 1.5));
         }
     }
 
