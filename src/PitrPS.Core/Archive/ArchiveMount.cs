@@ -106,6 +106,7 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
         {
             UnitSteps.Gone(standby.Host, "mount", $"Unmount {mountPoint ?? "the archive"}, also for the next boot", mount.Unit, [mount.Unit]),
             Steps.Absent(standby.Host, "key", "Remove the key that read the archive", mount.Folder),
+            Steps.Absent(standby.Host, "asked", "Remove what pitrps-restore has noted", standby.DataDirectory + "/pg_wal/pitrps-restore.asked"),
         };
         if (mountPoint is not null)
         {

@@ -4,7 +4,7 @@ using PitrPS.Planning;
 
 namespace PitrPS.Servers;
 
-/// <summary>What pg_isready says (its exit codes).</summary>
+/// <summary>What the postmaster says in postmaster.pid.</summary>
 internal enum Readiness
 {
     /// <summary>It takes connections.</summary>
@@ -13,21 +13,18 @@ internal enum Readiness
     /// <summary>It is there and takes none: it starts, stops, or replays up to a consistent state.</summary>
     Rejecting,
 
-    /// <summary>Nothing answers.</summary>
+    /// <summary>There is none.</summary>
     Silent,
 }
 
 /// <summary>One look at a server from outside, without SQL.</summary>
 /// <param name="Pid">The postmaster's process, null when there is none that works in this data directory.</param>
 /// <param name="Started">postmaster.pid's start time, seconds since 1970; with the pid it tells one start from another.</param>
-/// <param name="Readiness">As pg_isready sees it.</param>
+/// <param name="Readiness">Whether it takes connections.</param>
 /// <param name="Unit">systemd's ActiveState/SubState/Result of the service unit; null when it has none.</param>
 internal sealed record ServerProbe(int? Pid, long? Started, Readiness Readiness, string? Unit)
 {
     public bool IsRunning => Pid is not null;
-
-    /// <summary>It may answer already; until its unit is active, whatever depends on that unit does not see it.</summary>
-    public bool UnitIsStarting => Unit?.StartsWith("activating/", StringComparison.Ordinal) == true && !UnitHasFailed;
 
     public bool UnitHasFailed => Unit is { } unit && (unit.StartsWith("failed/", StringComparison.Ordinal) || unit.Contains("/auto-restart/", StringComparison.Ordinal));
 
@@ -37,7 +34,7 @@ internal sealed record ServerProbe(int? Pid, long? Started, Readiness Readiness,
         return new ServerProbe(
             int.TryParse(values.GetValueOrDefault("pid"), NumberStyles.None, CultureInfo.InvariantCulture, out var pid) ? pid : null,
             long.TryParse(values.GetValueOrDefault("started"), NumberStyles.None, CultureInfo.InvariantCulture, out var started) ? started : null,
-            values.GetValueOrDefault("ready") switch { "0" => Readiness.Accepting, "1" => Readiness.Rejecting, _ => Readiness.Silent },
+            values.GetValueOrDefault("status") switch { null => Readiness.Silent, "ready" => Readiness.Accepting, _ => Readiness.Rejecting },
             values.TryGetValue("ActiveState", out var active) ? $"{active}/{values.GetValueOrDefault("SubState")}/{values.GetValueOrDefault("Result")}" : null);
     }
 }
@@ -51,23 +48,22 @@ internal static class ServerControl
     private static readonly TimeSpan StopLimit = TimeSpan.FromMinutes(10);
 
     // A pid in postmaster.pid can be somebody else's after a power cut, so the process must also work in this data directory.
+    // The file's eighth line is the postmaster's own word on whether it takes connections (pidfile.h), so nobody need try one, which its log would tell of.
     private const string ProbeScript =
         """
-        data=$1; program=$2; socket=$3; port=$4; unit=$5
+        data=$1; unit=$2
         if [ -n "$unit" ]; then systemctl show "$unit" -p ActiveState -p SubState -p Result; fi
         if [ -f "$data/postmaster.pid" ]; then
-          { IFS= read -r pid; IFS= read -r _; IFS= read -r started; } < "$data/postmaster.pid"
+          { read -r pid; read -r _; read -r started; read -r _; read -r _; read -r _; read -r _; read -r status; } < "$data/postmaster.pid"
           pid=$(printf %s "$pid" | tr -cd 0-9)
           if [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd")" = "$(readlink -f "$data")" ]; then
-            echo "pid=$pid"; echo "started=$started"
+            echo "pid=$pid"; echo "started=$started"; echo "status=$status"
           fi
         fi
-        "$program" -q -t 3 -h "$socket" -p "$port"; echo "ready=$?"
         """;
 
     public static async Task<ServerProbe> ProbeAsync(PgServer server, CancellationToken cancel) =>
-        ServerProbe.Parse((await server.Host.RunCheckedAsync(RemoteCommand.Shell(ProbeScript, server.DataDirectory, server.Program("pg_isready"),
-            server.SocketDirectory, server.Port.ToString(CultureInfo.InvariantCulture), server.ServiceUnit ?? "").AsRoot(), cancel).ConfigureAwait(false)).Text);
+        ServerProbe.Parse((await server.Host.RunCheckedAsync(RemoteCommand.Shell(ProbeScript, server.DataDirectory, server.ServiceUnit ?? "").AsRoot(), cancel).ConfigureAwait(false)).Text);
 
     public static async Task<bool> IsRunningAsync(PgServer server, CancellationToken cancel) =>
         (await ProbeAsync(server, cancel).ConfigureAwait(false)).IsRunning;
@@ -126,13 +122,13 @@ internal static class ServerControl
         var seen = false;
         return PollAsync(server, feedback, cancel, limit ?? StartLimit, "starting", probe =>
         {
-            if ((probe.Readiness == Readiness.Accepting && !probe.UnitIsStarting) || (until == Readiness.Rejecting && probe.Readiness == Readiness.Rejecting))
+            if (probe.Readiness == Readiness.Accepting || (until == Readiness.Rejecting && probe.Readiness == Readiness.Rejecting))
             {
                 return true;
             }
 
             // Between systemctl and the first sign of the postmaster some time may pass; one that was seen and is gone has failed.
-            var dead = !probe.IsRunning && (seen || probe.UnitHasFailed || (DateTimeOffset.UtcNow - begun > TimeSpan.FromSeconds(probe.Unit is null ? 5 : 30) && !probe.UnitIsStarting));
+            var dead = !probe.IsRunning && (seen || probe.UnitHasFailed || (DateTimeOffset.UtcNow - begun > TimeSpan.FromSeconds(probe.Unit is null ? 5 : 30) && probe.Unit?.StartsWith("activating", StringComparison.Ordinal) != true));
             seen |= probe.IsRunning;
             return dead ? throw new Died() : false;
         }, () => new PitrException("PitrPS.ServerStartFailed", ErrorKind.OperationTimeout, $"{server.Id} takes no connections after {limit ?? StartLimit:g}.",

@@ -202,6 +202,65 @@ public sealed class RestoreScriptTests : InFolder
         Assert.Equal(Doubt, (await _script.RunAsync(Folder, _archive, Name, _target)).ExitCode);
     }
 
+    private const string Next = "000000020000000A00000FFF";
+    private const string AfterNext = "000000020000000B00000000";
+
+    [ShellTheory]
+    [InlineData(Name, Next)]
+    [InlineData(Next, AfterNext)] // 4,096 segments of 1 MiB are one "log file" in the name
+    public async Task A_standby_is_told_to_read_from_pg_wal_what_is_whole_there(string name, string next)
+    {
+        Local(name, FakeWal.Segment(name));
+        Local(next, FakeWal.Segment(next));
+        Archive(name, FakeWal.Segment(name, fill: 5));
+
+        Assert.Equal((Absent, ""), await RestoreAsync(Signal.Standby, name));
+        Assert.False(File.Exists(_target));
+    }
+
+    [ShellTheory]
+    [InlineData(Signal.Recovery)]
+    [InlineData(Signal.None)]
+    public async Task A_recovery_gets_what_it_asks_for(Signal signal)
+    {
+        Local(Name, FakeWal.Segment(Name));
+        Local(Next, FakeWal.Segment(Next));
+
+        Assert.Equal((There, ""), await RestoreAsync(signal));
+    }
+
+    [ShellFact]
+    public async Task What_a_standby_could_not_read_from_pg_wal_comes_from_the_archive()
+    {
+        Local(Name, FakeWal.Segment(Name));
+        Local(Next, FakeWal.Segment(Next));
+
+        Assert.Equal((Absent, ""), await RestoreAsync(Signal.Standby));
+        Assert.Equal((There, ""), await RestoreAsync(Signal.Standby));
+    }
+
+    public static TheoryData<string, byte[], byte[]> NotWhole => new()
+    {
+        { "there is no next one, so the receiver may still be at it", FakeWal.Segment(Name), [] },
+        { "the next one waits to be written over", FakeWal.Segment(Name), FakeWal.Segment(Next, address: 0x300000) },
+        { "it waits to be written over", FakeWal.Segment(Name, address: 0x300000), FakeWal.Segment(Next) },
+        { "it is of another cluster", FakeWal.Segment(Name, cluster: 42), FakeWal.Segment(Next) },
+        { "it is zeros", new byte[FakeWal.SegmentSize], FakeWal.Segment(Next) },
+        { "it is cut off", FakeWal.Segment(Name, size: 8192), FakeWal.Segment(Next) },
+    };
+
+    [ShellTheory]
+    [MemberData(nameof(NotWhole), DisableDiscoveryEnumeration = true)]
+    public async Task What_is_not_whole_in_pg_wal_comes_from_the_archive(string why, byte[] own, byte[] next)
+    {
+        Local(Name, own);
+        Local(Next, next);
+
+        Assert.True((There, "") == await RestoreAsync(Signal.Standby), why);
+    }
+
+    private void Local(string name, byte[] content) => File.WriteAllBytes(In("data", "pg_wal", name), content);
+
     private async Task ExpectAsync(Signal signal, int expected, string said, string name = Name)
     {
         var (code, error) = await RestoreAsync(signal, name);

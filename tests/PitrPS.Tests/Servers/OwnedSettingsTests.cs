@@ -126,7 +126,7 @@ public class OwnedSettingsTests
     [Fact]
     public async Task Of_a_stopped_server_only_the_files_are_checked()
     {
-        _fake.On("psql", exitCode: 2, error: "psql: error: connection to server failed: No such file or directory\n").On("postmaster.pid", "ready=2\n");
+        _fake.On("psql", exitCode: 2, error: "psql: error: connection to server failed: No such file or directory\n").On("postmaster.pid", "");
         var steps = OwnedSettings.Steps(_server, "x", new Dictionary<string, string?> { ["archive_mode"] = "on" });
 
         await CarryOut(steps);

@@ -99,10 +99,10 @@ public class SessionTests
     }
 
     [Theory]
-    [InlineData("ActiveState=active\nSubState=running\nResult=success\npid=12\nstarted=1795450430\nready=0\n", true, "Accepting", false)]
-    [InlineData("ActiveState=failed\nSubState=failed\nResult=protocol\nready=2\n", false, "Silent", true)]
-    [InlineData("ActiveState=activating\nSubState=start\nResult=success\npid=12\nready=1\n", true, "Rejecting", false)]
-    [InlineData("pid=\nready=127\n", false, "Silent", false)]
+    [InlineData("ActiveState=active\nSubState=running\nResult=success\npid=12\nstarted=1795450430\nstatus=ready\n", true, "Accepting", false)]
+    [InlineData("ActiveState=failed\nSubState=failed\nResult=protocol\n", false, "Silent", true)]
+    [InlineData("ActiveState=activating\nSubState=start\nResult=success\npid=12\nstatus=starting\n", true, "Rejecting", false)]
+    [InlineData("pid=\n", false, "Silent", false)]
     public void Reads_what_a_look_at_a_server_printed(string output, bool running, string readiness, bool failed)
     {
         var probe = ServerProbe.Parse(output);
