@@ -60,6 +60,11 @@ function New-Incident([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHo
     $standby = Connect-BenchHost $StandbyHost | Install-PgServer | Mount-WalArchive -Primary $primary -MountPoint $mountPoint | New-PgStandby -Primary $primary
     foreach ($table in 'pitr1', 'pitr2', 'pitr3') { Invoke-Sql $PrimaryHost (Get-TableSql $table $Rows) }
     Wait-Replay $PrimaryHost $standby
+
+    # Servers that have run for days have checkpoints behind them; without one both ways would replay all WAL since the servers were made.
+    Invoke-Sql $PrimaryHost 'CHECKPOINT'
+    Wait-Replay $PrimaryHost $standby
+    Invoke-Sql $StandbyHost 'CHECKPOINT'
     $standby = $standby | Set-ReplicationDelay -Delay $delay
     Invoke-Sql $PrimaryHost "INSERT INTO pitr3 SELECT i, md5(i::text) FROM generate_series($($Rows + 1), $(2 * $Rows)) i"
     Get-Fingerprint $PrimaryHost
