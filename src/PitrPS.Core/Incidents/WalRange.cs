@@ -93,8 +93,8 @@ internal sealed partial class WalRange
     public static async Task<WalRange> ReadAsync(PgServer server, StandbyPosition position, IFeedback feedback, CancellationToken cancel)
     {
         var size = server.WalSegmentSize;
-        var known = position.Received is { } received && position.StreamingTimeline is not null && received > position.Redo ? received : (Lsn?)null;
         var pgWal = await ListAsync(server, server.DataDirectory + "/pg_wal", isPgWal: true, TimeSpan.FromMinutes(2), cancel).ConfigureAwait(false);
+        var known = KnownEnd(position, pgWal);
         var archiveDirectory = server.ArchiveMountPoint ?? DirectoryOf(position.RestoreCommand);
         var archive = WalListing.Empty;
         string? problem = null;
@@ -124,7 +124,7 @@ internal sealed partial class WalRange
     internal static WalRange Of(PgServer server, StandbyPosition position, WalListing pgWal, WalListing archive, string? archiveDirectory = null, string? archiveProblem = null)
     {
         var size = server.WalSegmentSize;
-        var known = position.Received is { } received && position.StreamingTimeline is not null && received > position.Redo ? received : (Lsn?)null;
+        var known = KnownEnd(position, pgWal);
         var history = Follow(position, pgWal, archive);
         var first = WalSegment.At(position.Redo, 1, size).Number;
         var pgWalEnd = pgWal.LastValid is { } valid ? valid.Number : known is { } end ? WalSegment.Before(end, 1, size).Number : pgWal.Segments.Select(s => s.Number).DefaultIfEmpty(first).Max();
@@ -175,6 +175,10 @@ internal sealed partial class WalRange
             ArchiveProblem = archiveProblem,
         };
     }
+
+    // A receiver that has just been started says where it began, which is before what pg_wal has from the one before it.
+    private static Lsn? KnownEnd(StandbyPosition position, WalListing pgWal) =>
+        position.Received is { } received && position.StreamingTimeline is not null && received > position.Redo && (pgWal.LastValid is not { } last || received >= last.Start) ? received : null;
 
     // The timelines whose WAL a segment number holds, oldest first: more than one where a switch falls into it.
     private static IEnumerable<uint> TimelinesOf(TimelineHistory history, ulong number, long size)

@@ -114,6 +114,10 @@ public sealed class RecoveryHosts : IDisposable
         Wait($"WAL up to {end}", () => Standby($"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)") == "t");
     }
 
+    /// <summary>Until the mount lists the archive as it is: sshfs keeps a listing for up to 20 s.</summary>
+    public void AwaitListing(string segment, bool isThere) =>
+        Wait($"the mount to show that {segment} is {(isThere ? "" : "not ")}there", () => OnStandby("runuser -u postgres -- ls /mnt/archive_wal_dir").Split('\n').Contains(segment) == isThere);
+
     public static void Wait(string what, Func<bool> isSo, int seconds = 60)
     {
         var until = DateTimeOffset.UtcNow.AddSeconds(seconds);

@@ -140,6 +140,7 @@ public sealed class RecoveryTests(RecoveryHosts scene) : IClassFixture<RecoveryH
         finally
         {
             scene.Lab.Shell(Lab.Primary, $"mv /root/kept /var/mnt/archive_wal_dir/{needed}");
+            scene.AwaitListing(needed, isThere: true);
             scene.OnStandby($"mv /root/kept {RecoveryHosts.Data}/pg_wal/{needed}");
         }
     }

@@ -40,6 +40,17 @@ public sealed class WalRangeTests
     }
 
     [Fact]
+    public void Goes_on_behind_the_beginning_of_a_receiver_that_was_just_started()
+    {
+        // A restarted standby streams from the beginning of a segment; what the receiver before it wrote is still there.
+        var pgWal = Listing(1, 2, 4) with { LastValid = new WalSegment(1, 4, Size) };
+        var range = Range(At(2), pgWal, archive: Listing(1, 3), received: At(3));
+
+        Assert.Equal(["P2", "A3", "P4"], Shown(range));
+        Assert.False(range.EndIsKnown);
+    }
+
+    [Fact]
     public void Is_not_complete_beyond_its_end()
     {
         var range = Range(At(2), pgWal: Listing(1, 2, 3), received: At(3) + 100);
