@@ -132,6 +132,7 @@ public sealed class RecoveryTests(RecoveryHosts scene) : IClassFixture<RecoveryH
         var needed = scene.Primary($"SELECT pg_walfile_name('{Incident("CommitLsn")}')");
         scene.OnStandby($"mv {RecoveryHosts.Data}/pg_wal/{needed} /root/kept");
         scene.Lab.Shell(Lab.Primary, $"mv /var/mnt/archive_wal_dir/{needed} /root/kept");
+        scene.AwaitListing(needed, isThere: false);
         try
         {
             Assert.Contains(needed, scene.Hosts.Run($"$standby | Invoke-PitrRecovery -BeforeLsn {Incident("CommitLsn")} -Confirm:$false").SingleError("PitrPS.WalMissing").ToString(), StringComparison.Ordinal);
