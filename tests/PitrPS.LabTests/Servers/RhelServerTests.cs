@@ -132,3 +132,29 @@ public sealed class RhelModuleTests(Rhel8StandbyHosts hosts) : IClassFixture<Rhe
         Assert.Equal("hidden", lab.Shell(Lab.Primary, "yum -y -q module reset postgresql && yum -y -q list available postgresql15-devel-none postgresql15-server --showduplicates 2>/dev/null | grep -q '^postgresql15-server' || echo hidden").Trim());
     }
 }
+
+/// <summary>A pair of RHEL shape, where the configuration lies among the data, which a base backup brings along.</summary>
+public sealed class RhelStandbyTests(RhelStandbyHosts hosts) : IClassFixture<RhelStandbyHosts>
+{
+    [LabFact]
+    public void The_standby_has_its_own_configuration_and_its_own_key_and_there_is_nothing_left_to_do()
+    {
+        var lab = hosts.Lab;
+        // Its hosts have just been started, and a standby takes connections when it is consistent.
+        Assert.Equal("ready", lab.Shell(Lab.Standby, "for i in $(seq 300); do ! /usr/pgsql-13/bin/pg_isready -q || { echo ready; exit; }; sleep 0.2; done").Trim());
+        Assert.Equal("off||on", lab.Psql(Lab.Standby, "SELECT current_setting('archive_mode'), nullif(current_setting('archive_command'), '(disabled)'), current_setting('ssl')"));
+        Assert.Equal("on", lab.Psql(Lab.Primary, "SHOW archive_mode"));
+        Assert.Equal("", lab.Shell(Lab.Standby, "grep -l archive_command /var/lib/pgsql/13/data/conf.d/*; grep pitrps_standby /var/lib/pgsql/13/data/pg_hba.conf; ls /var/lib/pgsql/13/data/*.key 2>/dev/null || true").Trim());
+        Assert.NotEqual(lab.Shell(Lab.Primary, "cat /etc/pitrps/13-main/tls/server.crt"), lab.Shell(Lab.Standby, "cat /etc/pitrps/13-main/tls/server.crt"));
+        Assert.Equal("passfile primary.crt tls", lab.Shell(Lab.Standby, "ls -x /etc/pitrps/13-main | tr -s ' '").Trim());
+
+        // Once, because the mount may just be coming back after the hosts' start.
+        hosts.Run("$null = $standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -Confirm:$false").ThrowOnError();
+        var again = hosts.Run("""
+            $null = $primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -Confirm:$false
+            $standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -Confirm:$false | New-PgStandby -Primary $primary -Confirm:$false
+            """);
+        Assert.True((bool)again.Single().Properties["IsStandby"].Value);
+        Assert.Equal(3, again.Information.Count(i => $"{i}".Contains("nothing to do", StringComparison.Ordinal)));
+    }
+}
