@@ -102,7 +102,7 @@ internal sealed class ServerScan
     private static TimeSpan DelayOf(ServerState state, string? setting) =>
         TimeSpan.FromMilliseconds(state is { FrozenAt: not null, DelayMilliseconds: { } before } ? before : (double)(SettingValue.InUnit(setting ?? "0", "ms") ?? 0));
 
-    // Debian names its clusters by the directory of their configuration. Elsewhere the usual place is "main", and any other is called by its whole path,
+    // Debian names its clusters by the directory of their configuration. Elsewhere the usual place is "main", a further cluster in the family's place has its directory's name, and any other is called by its whole path,
     // so that a server has the same name whichever others are there.
     private (string Name, bool IsUsual) NameOf(string version, int major, string config, string data, IReadOnlyCollection<string> taken)
     {
@@ -114,6 +114,13 @@ internal sealed class ServerScan
         if (data == _host.Facts.Platform.DataDirectory(major, "main"))
         {
             return ($"{version}/main", true);
+        }
+
+        // Where Install-PgServer puts a further cluster.
+        var leaf = data.TrimEnd('/').Split('/')[^1];
+        if (data == _host.Facts.Platform.DataDirectory(major, leaf) && config == _host.Facts.Platform.ConfigDirectory(major, leaf))
+        {
+            return ($"{version}/{leaf}", true);
         }
 
         var name = $"{version}/{data.Trim('/').Replace('/', '-')}";

@@ -99,6 +99,19 @@ public class ServerScanTests
     }
 
     [Fact]
+    public void On_the_RHEL_family_a_further_cluster_of_Install_PgServer_has_the_name_that_it_was_given()
+    {
+        var host = new FakeRemoteHost("el", new PitrPS.Hosts.RhelPlatform(9));
+
+        var servers = ServerScan.Parse(host.Host, "unitfile=postgresql-17.service\nunitfile=postgresql-17-report.service\n"
+            + Cluster(config: "", data: "/var/lib/pgsql/17/data", major: "17") + Cluster(config: "", data: "/var/lib/pgsql/17/report", major: "17")
+            + Cluster(config: "", data: "/srv/17/report", major: "17"));
+
+        Assert.Equal(["17/main", "17/report", "17/srv-17-report"], servers.Select(s => s.Name));
+        Assert.Equal(["postgresql-17.service", "postgresql-17-report.service", null], servers.Select(s => s.ServiceUnit));
+    }
+
+    [Fact]
     public void A_server_has_the_same_name_whichever_others_are_there()
     {
         var (one, other) = (Cluster(config: "", data: "/srv/a-b/data"), Cluster(config: "", data: "/srv/a/b/data"));
