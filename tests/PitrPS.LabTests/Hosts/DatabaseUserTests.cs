@@ -57,6 +57,7 @@ public sealed class DatabaseUserTests(InstalledHosts hosts) : IClassFixture<Inst
             sed -i '1i host replication theirs {hosts.Standby.Address}/32 scram-sha-256' /etc/postgresql/15/main/pg_hba.conf; systemctl reload postgresql@15-main
             """);
         hosts.Lab.Shell(Lab.Standby, $"""
+            timeout 30 sh -c 'until PGPASSWORD=theirs psql -XAtqc IDENTIFY_SYSTEM "host={hosts.Primary.Address} user=theirs dbname=postgres replication=true"; do sleep 0.1; done'
             systemctl stop postgresql@15-main; rm -rf /var/lib/postgresql/15/main
             runuser -u postgres -- env PGPASSWORD=theirs pg_basebackup -D /var/lib/postgresql/15/main -h {hosts.Primary.Address} -U theirs -R -X stream -c fast
             systemctl start postgresql@15-main

@@ -49,13 +49,14 @@ public sealed class StoppedTests
 
         // What PitrPS writes gets its name only after it is on the disk: that moment is made long.
         lab.Shell(host, $$"""
-            cp /usr/bin/sync /opt/sync.real
-            printf '%s\n' '#!/bin/sh' 'case "$*" in *{{folder}}/.pitrps.*) sleep 60;; esac' 'exec /opt/sync.real "$@"' > /opt/sync.slow
+            cp /usr/bin/sync /opt/sync.real; mkdir -m 1777 /opt/waits
+            printf '%s\n' '#!/bin/sh' 'case "$*" in *{{folder}}/.pitrps.*) : > /opt/waits/now; sleep 60;; esac' 'exec /opt/sync.real "$@"' > /opt/sync.slow
             chmod 755 /opt/sync.slow; mount --bind /opt/sync.slow /usr/bin/sync
             """);
         var files = Files(lab, host, folder);
         var running = hosts.Engine.Start(script);
-        Await(() => Temporaries(lab, host, folder) != "", () => $"{script} writes no file in {folder}.", running);
+        Await(() => lab.Shell(host, "ls /opt/waits") != "", () => $"{script} writes no file in {folder}.", running);
+        Assert.NotEqual("", Temporaries(lab, host, folder));
 
         Assert.InRange(running.Stop(), TimeSpan.Zero, Limit);
 
@@ -134,6 +135,10 @@ public sealed class StoppedTests
         };
         if (before.Contains("lost", StringComparison.Ordinal))
         {
+            // One that waits at a COMMIT since it was started does not stream: so it catches up first.
+            hosts.Get("$null = $standby | Set-ReplicationDelay -Delay 0");
+            Await(() => hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1", () => "The standby does not stream.");
+            hosts.Get("$null = $standby | Set-ReplicationDelay -Delay 3.00:00:00");
             hosts.Lab.Shell(Lab.Primary, Incident);
             var end = hosts.Lab.Psql(Lab.Primary, "SELECT pg_current_wal_lsn()");
             Await(() => hosts.Lab.Shell(Lab.Standby, $"runuser -u postgres -- psql -XAtc \"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)\" 2>&1 || true").Trim() == "t", () => "The standby does not receive.");
