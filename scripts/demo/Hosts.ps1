@@ -50,9 +50,10 @@ function Read-LabJson([string] $Path) {
     }
 }
 
-# Runs a command on a host as root; its output as lines.
+# Runs a command on a host as root; its output as lines. It goes over as an argument: to feed a program, the engine needs a cmdlet that only pwsh has.
 function Invoke-OnHost([PSCustomObject] $On, [string] $Script) {
-    $lines = $Script | & ssh -i $On.keyFile -p $On.port -o "UserKnownHostsFile=$($On.knownHosts)" -o StrictHostKeyChecking=yes -o BatchMode=yes -o LogLevel=ERROR "$($On.user)@$($On.address)" sudo sh -s
+    $quoted = "'" + $Script.Replace("'", "'\''") + "'"
+    $lines = & ssh -n -i $On.keyFile -p $On.port -o "UserKnownHostsFile=$($On.knownHosts)" -o StrictHostKeyChecking=yes -o BatchMode=yes -o LogLevel=ERROR "$($On.user)@$($On.address)" "sudo sh -c $quoted"
     if ($LASTEXITCODE -ne 0) {
         throw "On $($On.name), ended with $LASTEXITCODE`: $Script"
     }
