@@ -112,7 +112,14 @@ internal sealed record ScratchServer
         return Standby.Host.RunCheckedAsync(RemoteCommand.Shell(
             """
             umask 077
-            unit=$1 layer=$2 script=$3 facts=$4 settings=$5 fetched=$6 places=$7 hba=$8; shift 8
+            standby=$1 unit=$2 layer=$3 script=$4 facts=$5 settings=$6 fetched=$7 places=$8 hba=$9; shift 9
+            # While systemd still has a start of the standby to report, it takes no unit that conflicts with it; a server answers before that is reported.
+            n=0
+            while :; do
+              case $(systemctl show -p Job "$standby") in Job=[1-9]*) ;; *) break ;; esac
+              [ $n -lt 300 ] || { systemctl list-jobs --no-pager "$standby" >&2; echo "systemd is still busy with $standby" >&2; exit 75; }
+              n=$((n + 1)); sleep 0.1
+            done
             mkdir -p -m 0700 -- "${layer%/*}" && mkdir -m 0700 -- "$layer" && cd -P -- "$layer" || exit
             [ "$(stat -c '%u %a' .)" = '0 700' ] && [ -z "$(ls -A .)" ] || { echo "$layer is not a new directory of root's alone" >&2; exit 70; }
             mkdir files || exit
@@ -127,7 +134,7 @@ internal sealed record ScratchServer
             systemctl reset-failed "$unit" 2>/dev/null
             exec systemd-run --quiet --no-block --unit="$unit" "$@"
             """,
-            [Unit, Layer, Script, facts, Lines(settings), Lines(fetched), places.Count.ToString(CultureInfo.InvariantCulture), Hba, .. places, .. StartArguments(standbyRan, description)]).AsRoot(), cancel);
+            [Standby.ServiceUnit!, Unit, Layer, Script, facts, Lines(settings), Lines(fetched), places.Count.ToString(CultureInfo.InvariantCulture), Hba, .. places, .. StartArguments(standbyRan, description)]).AsRoot(), cancel);
     }
 
     /// <summary>What systemd-run is told, beside the unit's name.</summary>

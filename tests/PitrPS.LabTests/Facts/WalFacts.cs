@@ -84,7 +84,7 @@ public abstract class WalFacts(FactServers servers)
         Fact("""
             from=$(p 'SELECT pg_current_wal_lsn()')
             p 'DROP TABLE IF EXISTS a; CREATE TABLE a (i int); DROP TABLE a'
-            wal $from -r Standby -r Transaction | awk '{ print $2 }' | sort -u | paste -sd ' '
+            wal $from -r Standby -r Transaction | awk '$1 == "rmgr:" { print $2 }' | sort -u | paste -sd ' '
             """));
 
     [LabFact]

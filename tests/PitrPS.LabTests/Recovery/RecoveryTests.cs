@@ -249,6 +249,23 @@ public sealed class RecoveryTests(RecoveryHosts scene) : IClassFixture<RecoveryH
     }
 
     [LabFact]
+    public void A_standby_that_answers_before_systemd_has_noted_its_start_is_recovered_too()
+    {
+        var dropIn = $"/run/systemd/system/{RecoveryHosts.Unit}.d";
+        scene.OnStandby($"systemctl stop {RecoveryHosts.Unit}; mkdir -p {dropIn}; printf '[Service]\nExecStartPost=/bin/sleep 12\n' > {dropIn}/slow.conf; systemctl daemon-reload; systemctl start --no-block {RecoveryHosts.Unit}");
+        try
+        {
+            scene.AwaitStandby();
+            Assert.Equal("activating", scene.StandbyUnit);
+            Assert.Equal("Ready", $"{scene.Hosts.Get(Invoke).Single().Properties["State"].Value}");
+        }
+        finally
+        {
+            scene.OnStandby($"rm -r {dropIn}; systemctl daemon-reload");
+        }
+    }
+
+    [LabFact]
     public void A_scratch_server_that_is_killed_gives_the_standby_back()
     {
         scene.Hosts.Get(Invoke);
