@@ -25,7 +25,7 @@ internal static class CommandLine
         return (null, null, []);
     }
 
-    // As pwsh -File does: "-Name" is a parameter, "-Name:value" one with its value, all else a value.
+    // As pwsh -File does: "-Name" is a parameter, "-Name:value" one with its value ($true and $false are the words for a switch), all else a value.
     private static CommandParameter Argument(string text)
     {
         if (text.Length < 2 || text[0] != '-' || !(char.IsAsciiLetter(text[1]) || text[1] == '-'))
@@ -34,6 +34,17 @@ internal static class CommandLine
         }
 
         var colon = text.IndexOf(':', StringComparison.Ordinal);
-        return colon < 0 ? new CommandParameter(text) : new CommandParameter(text[..(colon + 1)], text[(colon + 1)..]);
+        if (colon < 0)
+        {
+            return new CommandParameter(text);
+        }
+
+        object value = text[(colon + 1)..].ToLowerInvariant() switch
+        {
+            "$true" => true,
+            "$false" => false,
+            _ => text[(colon + 1)..],
+        };
+        return new CommandParameter(text[..(colon + 1)], value);
     }
 }

@@ -17,6 +17,13 @@ public sealed class ScriptHostTests : IDisposable
         Assert.Equal((0, "Demo --rows|20|--idle\n"), (code, output));
     }
 
+    [Fact]
+    public void Takes_a_switch_that_is_said_to_be_off()
+    {
+        var (_, output, _) = Run("[CmdletBinding(SupportsShouldProcess, ConfirmImpact = 'High')] param([switch] $Keep, [switch] $Go) \"$ConfirmPreference $Keep $Go\"", "-Confirm:$false", "-Keep:$False", "-Go:$true");
+        Assert.Equal("None False True\n", output);
+    }
+
     [Theory]
     [InlineData("exit 3", 3)]
     [InlineData("exit 0", 0)]
