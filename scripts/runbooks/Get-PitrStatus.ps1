@@ -53,7 +53,7 @@ function Get-Line([object] $Of, [object] $Primary) {
         SystemIdentifier     = if ($server) { "$($server.SystemIdentifier)" }
         Timeline             = if ($server) { $server.Timeline }
         Replay               = if ($status -and "$($status.Role)" -eq 'Standby') { "$($status.Replay)" }
-        Delay                = if ($status) { $status.Delay }
+        Delay                = if ($status) { $status.Delay } elseif ($server) { $server.ReplicationDelay }
         # A recovery can go to any COMMIT after the last one that was replayed.
         CanGoBackTo          = $replayedUpTo
         CanGoBack            = if ($replayedUpTo) { $status.Time - $replayedUpTo }

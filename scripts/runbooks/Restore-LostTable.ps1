@@ -85,9 +85,9 @@ function Stop-ForOperator([int] $Code, [string] $Message, [string] $NextStep) {
 # A standby that is stopped stands still as well: for a recovery that an earlier run began, or for whatever reason.
 function Suspend-Standby([object] $Standby) {
     try {
-        $frozen = Suspend-WalReplay $Standby
+        $frozen = Suspend-WalReplay $Standby -InformationAction Ignore
         if (-not $frozen) { Stop-ForOperator 6 'The freeze was not confirmed: the clock goes on.' 'Run again.' }
-        New-Step $done "Replay stands still. Nothing that $($Standby.Name) has not applied yet is applied until Resume-WalReplay." '' $frozen
+        New-Step $done "$(if ($WhatIfPreference) { 'Replay would stand still' } else { 'Replay stands still' }): what has not been applied yet is not applied until Resume-WalReplay." '' $frozen
     }
     catch {
         if ((Get-RunbookFailure $_).Id -ne 'PitrPS.ServerNotRunning') { throw }
@@ -101,8 +101,7 @@ function Suspend-Standby([object] $Standby) {
 function Select-Incident([object[]] $Incidents) {
     if ($TransactionId) { $Incidents = @($Incidents | Where-Object { "$($_.TransactionId)" -eq $TransactionId }) }
     if (-not $Incidents) {
-        $why = if ($warned) { " $warned" } else { '' }
-        Stop-ForOperator 5 "No such incident is in the WAL that has arrived.$why" "If it has only just happened, run again in a minute or two, when the primary has archived its newest WAL; if names are in doubt, run without -Table. $letGo"
+        Stop-ForOperator 5 "No such incident is in the WAL that has arrived." "If it has only just happened, run again in a minute or two, when the primary has archived its newest WAL; if names are in doubt, run without -Table. $letGo"
     }
 
     if ($Incidents.Count -eq 1 -and ($Table -or $TransactionId)) { return $Incidents[0] }
@@ -124,22 +123,23 @@ function Select-Incident([object[]] $Incidents) {
 
 # How the standby stands after a failure; should a failed recovery have left it running and thawed, it is frozen again.
 function Get-StandbyState([object] $Standby) {
+    $at.Step = 'Standby'
+    $at.Server = $Standby.Id
+    $goOn = if ($at.Code -eq 2) { "Run the same again to go on. $letGo" }
     try {
-        $at.Step = 'Standby'
         $recovery = Get-PitrRecovery $Standby
         $now = Get-PgServer -PgServer $Standby
         if (-not $now.IsRunning) {
-            $giveUp = 'Run the same again to go on.'
-            if ($recovery) { $giveUp += ' To give up: Get-PitrRecovery | Complete-PitrRecovery -Force; the standby then goes on and applies what is due, the DROP too.' }
-            return New-Step Warning "It is stopped$(if ($recovery) { ", with the recovery on it ($($recovery.State))" }), and applies nothing." $giveUp $now
+            if ($recovery) { $goOn = 'Run the same again to go on. To give up: Get-PitrRecovery | Complete-PitrRecovery -Force; the standby then goes on and applies what is due, the DROP too.' }
+            return New-Step Warning "It is stopped$(if ($recovery) { ", with the recovery on it ($($recovery.State))" }), and applies nothing." $goOn $now
         }
 
-        $now = Suspend-WalReplay $now
-        New-Step Warning "It is frozen: $((Get-ReplicationStatus $now).Replay). Nothing is lost by waiting." "Run the same again to go on. $letGo" $now
+        if ("$((Get-ReplicationStatus $now).Replay)" -ne 'Frozen') { $now = Suspend-WalReplay $now }
+        New-Step Warning 'It is frozen: nothing is lost by waiting.' $goOn $now
     }
     catch {
         $failure = Get-RunbookFailure $_
-        New-Step Failure "How it stands is not known: $($failure.Message)" "$($failure.Next) A freeze survives that: it is undone by Resume-WalReplay only."
+        New-Step Failure "How it stands is not known: $($failure.Message)" "$($failure.Next) A freeze outlasts a crash: only Resume-WalReplay undoes it."
     }
 }
 
@@ -174,8 +174,8 @@ try {
     Suspend-Standby $standby
 
     $at.Step = 'Find'
-    $incidents = @(Find-PgIncident $standby @query -WarningAction SilentlyContinue -WarningVariable warned)
-    foreach ($incident in $incidents) { New-Step OK "$incident$(if ($incident.TimeLeft) { ", due in $($incident.TimeLeft.ToString('c'))" })" '' $incident }
+    $incidents = @(Find-PgIncident -Server $standby @query -WarningAction SilentlyContinue -WarningVariable warned)
+    foreach ($incident in $incidents) { New-Step OK "$incident$(if ($incident.TimeLeft) { ", due in $([timespan]::FromSeconds([Math]::Floor($incident.TimeLeft.TotalSeconds)))" })" '' $incident }
     foreach ($sentence in $warned) { New-Step Warning "$sentence" }
 
     $at.Step = 'Choose'

@@ -13,9 +13,9 @@ $hostKeys = 'Name', 'Address', 'Server'
 
 # The module: the one of this session, the one that this folder is packed with, the one that this repository has built, or an installed one.
 function Import-RunbookModule {
-    # A table with all of the message in it, where there is pwsh; without, the results are lists.
+    # A line each, where there is pwsh; without, the results are lists.
     $view = Get-Command Update-FormatData -ErrorAction Ignore
-    if ($view) { & $view "$PSScriptRoot/Runbook.Format.ps1xml" }
+    if ($view) { & $view "$PSScriptRoot/Runbook.Format.ps1xml" -WhatIf:$false -Confirm:$false }
     if (Get-Command Connect-PgHost -ErrorAction Ignore) { return }
     foreach ($manifest in "$PSScriptRoot/../PitrPS.psd1", "$PSScriptRoot/../../out/PitrPS/PitrPS.psd1") {
         if ([IO.File]::Exists($manifest)) {

@@ -16,7 +16,7 @@ public sealed class ScriptTests
     {
         get
         {
-            string[] folders = ["module", "scripts/help", "scripts/demo", "tests/bench"];
+            string[] folders = ["module", "scripts/help", "scripts/demo", "scripts/runbooks", "tests/bench"];
             var files = folders.Select(folder => Path.Join(Code.Root, folder)).Where(Directory.Exists)
                 .SelectMany(folder => Directory.EnumerateFiles(folder, "*.ps*1", SearchOption.AllDirectories)).Append(Path.Join(Code.Root, "build.ps1"));
             return [.. files.Select(file => Path.GetRelativePath(Code.Root, file)).Order(StringComparer.Ordinal)];
