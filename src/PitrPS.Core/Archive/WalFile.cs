@@ -9,11 +9,16 @@ namespace PitrPS.Archive;
 /// </summary>
 internal abstract record WalFile(string Name)
 {
+    private static readonly string[] CompressedSuffixes = [".zst", ".lz4", ".gz"];
+
     /// <summary>A whole segment.</summary>
     public sealed record Segment(string Name, WalSegment Wal) : WalFile(Name);
 
     /// <summary>The last segment of a timeline that ended inside it; a promotion archives it. Never replayed as it is.</summary>
     public sealed record Partial(string Name, WalSegment Wal) : WalFile(Name);
+
+    /// <summary>A whole segment that somebody has compressed; <paramref name="Suffix"/> says how.</summary>
+    public sealed record Compressed(string Name, WalSegment Wal, string Suffix) : WalFile(Name);
 
     /// <summary>The ancestry of a timeline.</summary>
     public sealed record History(string Name, uint Timeline) : WalFile(Name);
@@ -35,6 +40,11 @@ internal abstract record WalFile(string Name)
         if (name.EndsWith(".partial", StringComparison.Ordinal) && WalSegment.TryParse(name[..^8], segmentSize, out segment))
         {
             return new Partial(name, segment);
+        }
+
+        if (name.Length > 25 && CompressedSuffixes.FirstOrDefault(x => name.EndsWith(x, StringComparison.Ordinal)) is { } suffix && WalSegment.TryParse(name[..^suffix.Length], segmentSize, out segment))
+        {
+            return new Compressed(name, segment, suffix);
         }
 
         if (name.Length == 16 && name.EndsWith(".history", StringComparison.Ordinal) && WalSegment.IsUpperHex(name.AsSpan(0, 8)) && WalSegment.Hex(name, 0) > 0)
@@ -109,5 +119,26 @@ internal sealed class TimelineHistory
         }
 
         return Timeline;
+    }
+
+    /// <summary>The timelines whose WAL a segment number holds, oldest first: more than one where a switch falls into it.</summary>
+    public IEnumerable<uint> TimelinesIn(ulong number, long segmentSize)
+    {
+        var segment = new WalSegment(1, number, segmentSize);
+        var begin = new Lsn(0);
+        foreach (var (timeline, end) in _ancestors)
+        {
+            if (begin < segment.End && end > segment.Start)
+            {
+                yield return timeline;
+            }
+
+            begin = end;
+        }
+
+        if (begin < segment.End)
+        {
+            yield return Timeline;
+        }
     }
 }

@@ -133,7 +133,7 @@ internal sealed partial class WalRange
         WalPiece? PieceOf(ulong number)
         {
             // The newest timeline first: its first segment begins as a copy of its ancestor's last one, which may end early.
-            foreach (var timeline in TimelinesOf(history, number, size).Reverse())
+            foreach (var timeline in history.TimelinesIn(number, size).Reverse())
             {
                 var segment = new WalSegment(timeline, number, size);
                 var isUnfinished = number == pgWalEnd && known is null;
@@ -153,7 +153,7 @@ internal sealed partial class WalRange
 
         var last = known is { } until
             ? WalSegment.Before(until, 1, size).Number
-            : archive.Segments.Concat(pgWal.Segments.Where(InPgWal)).Where(s => s.Number >= first && TimelinesOf(history, s.Number, size).Contains(s.Timeline))
+            : archive.Segments.Concat(pgWal.Segments.Where(InPgWal)).Where(s => s.Number >= first && history.TimelinesIn(s.Number, size).Contains(s.Timeline))
                 .Select(s => s.Number).DefaultIfEmpty(first).Max();
         var pieces = new List<WalPiece>();
         var missing = new List<WalSegment>();
@@ -165,7 +165,7 @@ internal sealed partial class WalRange
             }
             else
             {
-                missing.Add(new WalSegment(TimelinesOf(history, number, size).Last(), number, size));
+                missing.Add(new WalSegment(history.TimelinesIn(number, size).Last(), number, size));
             }
         }
 
@@ -179,27 +179,6 @@ internal sealed partial class WalRange
     // A receiver that has just been started says where it began, which is before what pg_wal has from the one before it.
     private static Lsn? KnownEnd(StandbyPosition position, WalListing pgWal) =>
         position.Received is { } received && position.StreamingTimeline is not null && received > position.Redo && (pgWal.LastValid is not { } last || received >= last.Start) ? received : null;
-
-    // The timelines whose WAL a segment number holds, oldest first: more than one where a switch falls into it.
-    private static IEnumerable<uint> TimelinesOf(TimelineHistory history, ulong number, long size)
-    {
-        var segment = new WalSegment(1, number, size);
-        var begin = new Lsn(0);
-        foreach (var (timeline, end) in history.Ancestors)
-        {
-            if (begin < segment.End && end > segment.Start)
-            {
-                yield return timeline;
-            }
-
-            begin = end;
-        }
-
-        if (begin < segment.End)
-        {
-            yield return history.Timeline;
-        }
-    }
 
     // What replay will follow: the stream's timeline while there is one, else what recovery_target_timeline says. A history that does not pass through
     // our own position belongs to somebody's earlier experiment and is not followed. Source: timeline.c, findNewestTimeLine and tliInHistory.

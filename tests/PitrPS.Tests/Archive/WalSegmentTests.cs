@@ -72,6 +72,7 @@ public class WalSegmentTests
     {
         Assert.Equal(3u, Assert.IsType<WalFile.Segment>(WalFile.Of("000000010000000000000003")).Wal.Number);
         Assert.Equal("000000010000000000000003", Assert.IsType<WalFile.Partial>(WalFile.Of("000000010000000000000003.partial")).Wal.Name);
+        Assert.Equal(("000000010000000000000003", ".zst"), Assert.IsType<WalFile.Compressed>(WalFile.Of("000000010000000000000003.zst")) is var packed ? (packed.Wal.Name, packed.Suffix) : default);
         Assert.Equal(26u, Assert.IsType<WalFile.History>(WalFile.Of("0000001A.history")).Timeline);
         Assert.Equal(Lsn.Parse("0/3000028"), Assert.IsType<WalFile.Backup>(WalFile.Of("000000010000000000000003.00000028.backup")).Start);
         foreach (var other in new[] { "pitrps-archive.id", ".pitrps-archive.copy", "00000000.history", "000000010000000000000003.bak", "archive_status" })
@@ -92,6 +93,14 @@ public class WalSegmentTests
         Assert.Equal(1u, TimelineHistory.Parse(1, "").TimelineAt(Lsn.Parse("F/0")));
         Assert.Equal("0000001A.history", TimelineHistory.FileName(26));
     }
+
+    [Theory]
+    [InlineData(4, new[] { 1u })]
+    [InlineData(5, new[] { 1u, 2u })] // the switch falls into it
+    [InlineData(6, new[] { 2u })]
+    [InlineData(7, new[] { 4u })] // the switch is its first byte
+    public void A_history_says_which_timelines_a_segment_number_holds(int number, uint[] timelines) =>
+        Assert.Equal(timelines, TimelineHistory.Parse(4, "1\t0/5000148\tx\n2\t0/7000000\tx\n").TimelinesIn((ulong)number, WalSegment.DefaultSize));
 
     [Theory]
     [InlineData("2\t0/5000148\tlater than its child\n")]
