@@ -17,7 +17,7 @@
     CmdletsToExport      = @(
         'Connect-PgHost', 'Disconnect-PgHost', 'Get-PgHost'
         'Install-PgServer', 'Get-PgServer'
-        'Enable-WalArchive', 'Disable-WalArchive', 'Mount-WalArchive', 'Dismount-WalArchive'
+        'Enable-WalArchive', 'Disable-WalArchive', 'Mount-WalArchive', 'Dismount-WalArchive', 'Test-WalArchive'
         'New-PgStandby', 'Remove-PgStandby', 'Set-ReplicationDelay', 'Get-ReplicationStatus'
         'Suspend-WalReplay', 'Resume-WalReplay'
         'Find-PgIncident', 'Invoke-PitrRecovery', 'Get-PitrRecovery', 'Restore-PgTable', 'Complete-PitrRecovery'

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using PitrPS;
+using PitrPS.Archive;
 using PitrPS.Hosts;
 using PitrPS.Incidents;
 using PitrPS.Planning;
@@ -12,6 +13,11 @@ using PitrPS.Servers;
 [assembly: TypeForwardedTo(typeof(ErrorKind))]
 [assembly: TypeForwardedTo(typeof(PitrException))]
 [assembly: TypeForwardedTo(typeof(Readable))]
+[assembly: TypeForwardedTo(typeof(WalArchiveReport))]
+[assembly: TypeForwardedTo(typeof(WalArchiveSegment))]
+[assembly: TypeForwardedTo(typeof(WalArchiveTimeline))]
+[assembly: TypeForwardedTo(typeof(WalArchiverClaim))]
+[assembly: TypeForwardedTo(typeof(WalSegmentState))]
 [assembly: TypeForwardedTo(typeof(PgHost))]
 [assembly: TypeForwardedTo(typeof(Lsn))]
 [assembly: TypeForwardedTo(typeof(PgServer))]

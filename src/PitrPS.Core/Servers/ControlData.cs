@@ -20,6 +20,9 @@ internal sealed class ControlData
 
     public uint Timeline => uint.Parse(_facts["Latest checkpoint's TimeLineID"], CultureInfo.InvariantCulture);
 
+    /// <summary>Where a restart of the server begins to replay.</summary>
+    public Lsn Redo => Lsn.Parse(_facts["Latest checkpoint's REDO location"]);
+
     public ulong SystemIdentifier => ulong.Parse(_facts["Database system identifier"], CultureInfo.InvariantCulture);
 
     public static ControlData Parse(string output) => new(output.Split('\n').Select(l => l.Split(':', 2)).Where(p => p.Length == 2)

@@ -55,6 +55,9 @@ internal static class PgVersion
     /// <summary>Where relkind lies in a row of pg_class, in bytes; relpersistence is just before it. 18 has relallfrozen in front of them.</summary>
     public static int OffsetOfRelkind(int major) => major >= 18 ? 119 : 115;
 
+    /// <summary>The magic number of a page of WAL; null for a version that is not known. (src/include/access/xlog_internal.h, XLOG_PAGE_MAGIC)</summary>
+    public static int? WalMagic(int major) => major switch { 13 => 0xD106, 14 => 0xD10D, 15 => 0xD110, 16 => 0xD113, 17 => 0xD116, 18 => 0xD118, _ => null };
+
     /// <summary>archive_library exists beside archive_command.</summary>
     public static bool HasArchiveLibrary(int major) => major >= 15;
 
