@@ -49,7 +49,7 @@ internal sealed class ArchiveCheck
         _facts = facts;
         _listing = facts.Listing;
         _size = facts.Server.WalSegmentSize;
-        _files = _listing.Files.Select(f => (File: f, Wal: WalOf(f.File))).Where(f => f.Wal is not null)
+        _files = _listing.Files.Select(f => (File: f, Wal: WalOf(f.File))).Where(f => f.Wal is { } wal && wal.End > (facts.NeededFrom ?? default))
             .GroupBy(f => (f.Wal!.Value.Timeline, f.Wal.Value.Number), f => f.File)
             .ToDictionary(g => g.Key, g => g.OrderBy(f => f.File is WalFile.Segment ? 0 : f.File is WalFile.Compressed ? 1 : 2).ThenBy(f => f.File.Name, StringComparer.Ordinal).ToList());
         _way = ReadHistories();
@@ -57,9 +57,12 @@ internal sealed class ArchiveCheck
 
     public static WalArchiveReport Of(ArchiveFacts facts) => new ArchiveCheck(facts).Report();
 
-    /// <summary>The files whose beginning has to be read: those of the right size; what is wrong with the others is known.</summary>
-    public static IEnumerable<string> NeedsHead(ArchiveListing listing, long segmentSize) => listing.Files
-        .Where(f => (f.File is WalFile.Segment && f.Size == segmentSize) || (f.File is WalFile.Compressed && f.Size > 0)).Select(f => f.File.Name);
+    /// <summary>
+    /// The files whose beginning has to be read: those of the right size, because what is wrong with the others is known; of a standby from the segment on in which its redo position lies.
+    /// </summary>
+    public static IEnumerable<string> NeedsHead(ArchiveListing listing, long segmentSize, Lsn? neededFrom) => listing.Files
+        .Where(f => (f.File is WalFile.Segment && f.Size == segmentSize) || (f.File is WalFile.Compressed && f.Size > 0))
+        .Where(f => WalOf(f.File)!.Value.End > (neededFrom ?? default)).Select(f => f.File.Name);
 
     private WalArchiveReport Report()
     {
@@ -126,7 +129,7 @@ internal sealed class ArchiveCheck
         };
     }
 
-    private WalSegment? WalOf(WalFile file) => file switch
+    private static WalSegment? WalOf(WalFile file) => file switch
     {
         WalFile.Segment segment => segment.Wal,
         WalFile.Compressed compressed => compressed.Wal,
@@ -319,17 +322,11 @@ internal sealed class ArchiveCheck
         var expected = new List<(uint, ulong)>();
         for (var number = first; number < until; number++)
         {
-            // What lies between the archive's first segment and the one that the standby needs is nobody's loss.
-            if (number >= needed || needed == ulong.MaxValue || there.ContainsKey((NewestIn(number), number)))
-            {
-                expected.Add((NewestIn(number), number));
-            }
+            expected.Add((_way.TimelinesIn(number, _size).Last(), number));
         }
 
         return expected;
     }
-
-    private uint NewestIn(ulong number) => _way.TimelinesIn(number, _size).Last();
 
     private WalArchiveSegment Absent((uint Timeline, ulong Number) wanted, Dictionary<(uint Timeline, ulong Number), WalArchiveSegment> there)
     {
@@ -365,7 +362,7 @@ internal sealed class ArchiveCheck
         }
 
         var (first, last) = (anchor, anchor);
-        while (first > 0 && line[first - 1] is not null && expected[first - 1].Number + 1 == expected[first].Number)
+        while (first > 0 && line[first - 1] is not null)
         {
             first--;
         }

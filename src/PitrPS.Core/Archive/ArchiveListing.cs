@@ -35,6 +35,7 @@ internal sealed partial record ArchiveListing
 
     // $1: the archive, $2: pg_wal, $3: the marker's name. One find for all files, whatever their number. What waits is read first, so that what is archived
     // meanwhile is seen in one of both. A mount that hangs would hang this shell too, and what is cached of it does not: so a file is read in another process before.
+    // A file that is removed meanwhile, or that sshfs has still in its cached listing, is none.
     internal const string Script =
         """
         marker=$(timeout -k 2 25 cat -- "$1/$3" 2>&1)
@@ -49,12 +50,15 @@ internal sealed partial record ArchiveListing
         for h in "$2"/*.history; do
           [ -f "$h" ] && sed "s/^/own ${h##*/} /" -- "$h"
         done
-        cd -- "$1" || exit 70
+        cd -- "$1" 2>/dev/null || { ls -d -- "$1/." >/dev/null; exit 70; }
         stat -f -c 'disk %S %a' .
         for h in *.history; do
           [ -f "$h" ] && { sed "s/^/history $h /" -- "$h" || exit 70; }
         done
-        exec find -L . -ignore_readdir_race -maxdepth 1 -type f -name '[0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F]*' ! -name '*[!0-9A-Za-z.]*' -printf 'file %f %s %b %T@\n'
+        exec 3>&1
+        errors=$(find -L . -ignore_readdir_race -maxdepth 1 -type f -name '[0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F]*' ! -name '*[!0-9A-Za-z.]*' -printf 'file %f %s %b %T@\n' 2>&1 >&3 |
+          grep -v 'No such file or directory$')
+        [ -z "$errors" ] || { printf '%s\n' "$errors" >&2; exit 70; }
         """;
 
     public static ArchiveListing Parse(string text, long segmentSize)

@@ -14,9 +14,10 @@ internal sealed class WalArchiveProbe
 {
     // So many files in one command: enough that a command costs nothing, few enough that progress is seen.
     private const int Batch = 4000;
+    private const int BatchOfMount = 500;
 
     // Through a mount each file is some questions to the primary; asked side by side they cost one.
-    private const int LanesOfMount = 4;
+    private const int LanesOfMount = 6;
 
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(10);
 
@@ -67,7 +68,8 @@ internal sealed class WalArchiveProbe
         CheckMarker(listing, position.Cluster);
         try
         {
-            var (files, heads) = await HeadsAsync(listing, cancel).ConfigureAwait(false);
+            Lsn? neededFrom = _server.IsStandby ? position.Redo : null;
+            var (files, heads) = await HeadsAsync(listing, neededFrom, cancel).ConfigureAwait(false);
             var report = ArchiveCheck.Of(new ArchiveFacts
             {
                 Server = _server,
@@ -77,7 +79,7 @@ internal sealed class WalArchiveProbe
                 Cluster = position.Cluster,
                 Timeline = position.TimelineIn(files),
                 End = position.End,
-                NeededFrom = _server.IsStandby ? position.Redo : null,
+                NeededFrom = neededFrom,
                 Archiver = position.Archiver,
             });
             return await WithCommitTimesAsync(report, cancel).ConfigureAwait(false) with { Elapsed = watch.Elapsed };
@@ -206,12 +208,11 @@ internal sealed class WalArchiveProbe
         }
     }
 
-    private async Task<(ArchiveListing Listing, IReadOnlyDictionary<string, byte[]> Heads)> HeadsAsync(ArchiveListing listing, CancellationToken cancel)
+    private async Task<(ArchiveListing Listing, IReadOnlyDictionary<string, byte[]> Heads)> HeadsAsync(ArchiveListing listing, Lsn? neededFrom, CancellationToken cancel)
     {
-        var names = ArchiveCheck.NeedsHead(listing, _server.WalSegmentSize).Order(StringComparer.Ordinal).ToList();
+        var names = ArchiveCheck.NeedsHead(listing, _server.WalSegmentSize, neededFrom).Order(StringComparer.Ordinal).ToList();
         var heads = new Dictionary<string, byte[]>(StringComparer.Ordinal);
-        var batch = _server.IsStandby ? Math.Max(1, Math.Min(Batch / LanesOfMount, names.Count / LanesOfMount)) : Batch;
-        await Parallel.ForEachAsync(names.Chunk(batch), new ParallelOptions { MaxDegreeOfParallelism = _server.IsStandby ? LanesOfMount : 1, CancellationToken = cancel }, async (some, token) =>
+        await Parallel.ForEachAsync(names.Chunk(_server.IsStandby ? BatchOfMount : Batch), new ParallelOptions { MaxDegreeOfParallelism = _server.IsStandby ? LanesOfMount : 1, CancellationToken = cancel }, async (some, token) =>
         {
             var read = await ReadHeadsAsync(some, token).ConfigureAwait(false);
             lock (heads)

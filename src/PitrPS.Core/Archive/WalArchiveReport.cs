@@ -134,7 +134,7 @@ public sealed record WalArchiveReport
     /// <summary>The server's timeline.</summary>
     public uint Timeline { get; init; }
 
-    /// <summary>Every segment that is there or should be, in the order of the WAL.</summary>
+    /// <summary>Every segment that is there or should be, in the order of the WAL; of a standby those from <see cref="NeededFrom"/> on.</summary>
     public IReadOnlyList<WalArchiveSegment> Segments { get; init; } = [];
 
     /// <summary>Those of them that are neither found nor waiting.</summary>

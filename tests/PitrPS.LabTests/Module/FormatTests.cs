@@ -33,6 +33,11 @@ public sealed class FormatTests : IDisposable
         $restored = [PitrPS.Rescue.RestoredTable] @{
             Recovery = $recovery; Table = $table; To = $standby; RowsRecovered = 1800000; RowsRestored = 1800000; ChecksumRecovered = 'ab'; ChecksumRestored = 'ab'; Elapsed = '00:00:04'
         }
+        $missing = [PitrPS.Archive.WalArchiveSegment] @{ Name = '000000010000000000000007'; Timeline = 1; Start = [PitrPS.Servers.Lsn]::Parse('0/7000000'); State = 'Missing' }
+        $archive = [PitrPS.Archive.WalArchiveReport] @{
+            Server = $standby; Path = '/mnt/archive_wal_dir'; Time = [DateTimeOffset]::Parse('2026-11-23T08:00:00Z'); Found = 29999; Missing = 1; Waiting = 2; Problems = [PitrPS.Archive.WalArchiveSegment[]] @($missing)
+            LastRecoverableTime = [DateTimeOffset]::Parse('2026-11-23T07:59:00Z'); BytesPerDay = 24159191040; DiskFullAt = [DateTimeOffset]::Parse('2026-12-03T09:00:00Z')
+        }
         """;
 
     private readonly PowerShellEngine _engine = new();
@@ -46,6 +51,8 @@ public sealed class FormatTests : IDisposable
     [InlineData("$standby", "Server", "standby:15/main", "Standby", "running", "3 d", "primary", "/mnt/archive_wal_dir")]
     [InlineData("$incident", "Committed", "DropTable", "public.pitr2", "2026-11-22 19:23:12 UTC", "725", "0/3D79CC8", "2 d 23 h")]
     [InlineData("$recovery", "Target", "standby:15/main", "Ready", "before LSN 0/3D79CC8", "8.3 s", "1.2 GiB", "1.8 GiB")]
+    [InlineData("$archive", "Healthy", "standby:15/main", "False", "29999", "2026-11-23 07:59:00 UTC", "22 GiB", "10 d 1 h")]
+    [InlineData("$missing", "State", "000000010000000000000007", "Missing", "0/7000000")]
     [InlineData("$restored", "Proven", "public.pitr2", "1800000", "True", "4 s")]
     public void A_table_has_what_is_asked_for_first(string variable, string header, params string[] values)
     {

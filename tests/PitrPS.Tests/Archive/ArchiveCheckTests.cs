@@ -77,6 +77,8 @@ public sealed class ArchiveCheckTests
         Assert.Equal([Name(1, 9), Name(1, 10)], report.Segments.Where(s => s.State == WalSegmentState.Waiting).Select(s => s.Name));
         Assert.Equal((Lsn.Parse("0/500000"), Lsn.Parse("0/700000")), (report.FirstRecoverable, report.LastRecoverable));
         Assert.Equal(Lsn.Parse("0/580000"), report.NeededFrom);
+        Assert.Equal(Name(1, 5), report.Segments[0].Name);
+        Assert.Equal([Name(1, 5), Name(1, 6), Name(1, 8)], ArchiveCheck.NeedsHead(new ArchiveListing { Files = _files }, Size, report.NeededFrom));
     }
 
     [Fact]
