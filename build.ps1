@@ -47,14 +47,18 @@ function ConvertTo-Option([object[]] $Words) {
     $options
 }
 
-function Invoke-Build {
-    Invoke-Program dotnet @('publish', "$root/src/PitrPS", '-c', 'Release', '-o', "$module/bin", '-v', 'quiet', '--nologo', '-maxcpucount:1')
-    foreach ($file in [IO.Directory]::GetFiles("$root/module", '*', 'AllDirectories')) {
-        $target = [IO.Path]::Combine($module, [IO.Path]::GetRelativePath("$root/module", $file))
+function Copy-Folder([string] $From, [string] $To) {
+    foreach ($file in [IO.Directory]::GetFiles($From, '*', 'AllDirectories')) {
+        $target = [IO.Path]::Combine($To, [IO.Path]::GetRelativePath($From, $file))
         $null = [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($target))
         [IO.File]::Copy($file, $target, $true)
     }
+}
 
+function Invoke-Build {
+    Invoke-Program dotnet @('publish', "$root/src/PitrPS", '-c', 'Release', '-o', "$module/bin", '-v', 'quiet', '--nologo', '-maxcpucount:1')
+    Copy-Folder "$root/module" $module
+    Copy-Folder "$root/scripts/runbooks" "$module/runbooks"
     [IO.File]::Copy("$root/LICENSE", "$module/LICENSE", $true)
 
     # In a process of its own, which imports the module and so holds its files open.
