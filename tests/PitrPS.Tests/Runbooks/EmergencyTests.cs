@@ -30,6 +30,7 @@ public sealed class EmergencyTests(RunbookSession session) : IClassFixture<Runbo
     [Theory]
     [InlineData("-Confirm:$false", 4)]
     [InlineData("-Table other,lost -Confirm:$false", 4)]
+    [InlineData("-Table 'other,lost' -Confirm:$false", 4)]
     [InlineData("-Table nosuch -Confirm:$false", 5)]
     [InlineData("-TransactionId 799 -Confirm:$false", 5)]
     [InlineData("-Table lost", 6)]
