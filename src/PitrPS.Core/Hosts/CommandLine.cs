@@ -77,7 +77,10 @@ internal static class CommandLine
     /// <param name="login">The user who logged in.</param>
     /// <param name="way">How sudo is passed, where it is needed.</param>
     /// <param name="limit">After this time the host itself ends the command; null for no limit.</param>
-    public static string For(RemoteCommand command, string login, SudoWay way, TimeSpan? limit)
+    public static string For(RemoteCommand command, string login, SudoWay way, TimeSpan? limit) => ShellQuoting.LoginLine(Script(command, login, way, limit));
+
+    /// <summary>What <see cref="For"/> sends, for a /bin/sh that the user who logged in has already.</summary>
+    public static string Script(RemoteCommand command, string login, SudoWay way, TimeSpan? limit)
     {
         List<string> words = ["env", "LC_ALL=C", "PATH=" + Path, .. command.Environment.Select(e => $"{e.Key}={e.Value}")];
         if (limit is { } time)
@@ -109,7 +112,7 @@ internal static class CommandLine
             script.Append("exec ").Append(ShellQuoting.Join(started)).Append(noInput);
         }
 
-        return ShellQuoting.LoginLine(script.ToString());
+        return script.ToString();
     }
 
     /// <summary>Root needs no sudo, and nobody needs it to be himself.</summary>

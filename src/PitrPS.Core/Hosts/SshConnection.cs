@@ -9,8 +9,8 @@ namespace PitrPS.Hosts;
 /// </summary>
 internal sealed class SshConnection : IDisposable
 {
-    /// <summary>OpenSSH allows 10 sessions on a connection (MaxSessions); two are left for the probe and for ending commands.</summary>
-    private const int MostCommands = 8;
+    /// <summary>OpenSSH allows 10 sessions on a connection (MaxSessions); three are left: for the probe, for ending commands, and for a shell that rests.</summary>
+    private const int MostCommands = 7;
 
     // Together less than the 10 s within which a lost host must be reported.
     private static readonly TimeSpan ProbeInterval = TimeSpan.FromSeconds(2.5);
@@ -24,6 +24,8 @@ internal sealed class SshConnection : IDisposable
     private int _places = MostCommands;
     private bool _disposed;
     private Task? _watch;
+    private SshShell? _shell;
+    private int _askedForShell;
 
     /// <param name="client">Connected.</param>
     /// <param name="jump">The way that it goes over, which ends with it; null for a direct connection.</param>
@@ -86,13 +88,81 @@ internal sealed class SshConnection : IDisposable
         }
     }
 
-    /// <summary>The host opened no further channel: it allows fewer than OpenSSH does by default. True when some were open, so that another connection helps.</summary>
+    /// <summary>The host opened no further channel: it allows fewer than OpenSSH does by default. True when some were open, so that another connection, or the same once more, helps.</summary>
     public bool IsFull()
     {
         lock (_lock)
         {
             _places = Math.Max(1, _users - 1);
+            if (_shell is { } shell)
+            {
+                NoShell();
+                shell.Leave();
+                return true;
+            }
+
             return _users > 1;
+        }
+    }
+
+    /// <summary>
+    /// The shell of root that rests on this connection; the caller's place is the shell's then. <c>IsWanted</c> where there is none and it would be worth it:
+    /// once a command of root has run, a second one is likely, and sudo is known to let us in. The caller then starts one, or says <see cref="NoShell"/>.
+    /// </summary>
+    public (SshShell? Shell, bool IsWanted) TakeShell()
+    {
+        lock (_lock)
+        {
+            if (_shell is { } shell)
+            {
+                _shell = null;
+                if (shell.IsAlive)
+                {
+                    shell.Wake();
+                    return (shell, false);
+                }
+
+                shell.Leave();
+                _askedForShell = 1;
+            }
+
+            return (null, _askedForShell++ == 1);
+        }
+    }
+
+    /// <summary>A shell whose command has ended, for the next one.</summary>
+    public void GiveBack(SshShell shell)
+    {
+        lock (_lock)
+        {
+            if (_disposed)
+            {
+                shell.Leave();
+                return;
+            }
+
+            _shell = shell;
+        }
+
+        shell.Rest();
+    }
+
+    /// <summary>The one that was taken is gone: the next command may have a new one.</summary>
+    public void LoseShell()
+    {
+        lock (_lock)
+        {
+            _askedForShell = 1;
+        }
+    }
+
+    /// <summary>None is to be had here any more.</summary>
+    public void NoShell()
+    {
+        lock (_lock)
+        {
+            _shell = null;
+            _askedForShell = 2;
         }
     }
 

@@ -17,6 +17,7 @@ internal sealed class SshExecution
     private readonly SshCommand _command;
     private readonly Task _started;
     private int _left;
+    private volatile bool _rests;
     private Stream? _input;
 
     private SshExecution(SshConnection connection, SshCommand command)
@@ -109,6 +110,16 @@ internal sealed class SshExecution
         }
     });
 
+    /// <summary>Gives its place on the connection back although it goes on.</summary>
+    public void Rest()
+    {
+        _rests = true;
+        _connection.Leave();
+    }
+
+    /// <summary>Takes a place again: the caller's.</summary>
+    public void Wake() => _rests = false;
+
     /// <summary>Lets go of the command, without waiting: its channel is closed behind the caller's back, and then its place is free.</summary>
     public void Leave()
     {
@@ -120,7 +131,11 @@ internal sealed class SshExecution
         _ = SshConnection.OnItsOwnThread(() =>
         {
             var quiet = SshConnection.Quietly(_command.Dispose);
-            _connection.Leave();
+            if (!_rests)
+            {
+                _connection.Leave();
+            }
+
             return quiet;
         });
     }

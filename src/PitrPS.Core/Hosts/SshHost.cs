@@ -46,7 +46,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         while (true)
         {
             var way = _sudo;
-            var execution = await SendAsync(command, way, null, cancel).ConfigureAwait(false);
+            var execution = await SendAsync(command, way, cancel).ConfigureAwait(false);
             var process = new SshProcess(this, execution, command, way);
             try
             {
@@ -154,33 +154,18 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         command = Permitted(command);
         while (true)
         {
-            // The host's own limit comes after ours, so that ours is the one that is reported.
-            TimeSpan? hostLimit = command.Timeout == Timeout.InfiniteTimeSpan ? null : command.Timeout + TimeSpan.FromSeconds(2);
-            SshExecution? execution = null;
-
             // Read once: what is sent ahead of the input must be what the line that is sent reads.
             var way = _sudo;
             try
             {
-                execution = await SendAsync(command, way, hostLimit, cancel).ConfigureAwait(false);
-                await execution.StartedAsync(cancel).ConfigureAwait(false);
-                var input = InputOf(command, way);
-                if (!input.IsEmpty)
-                {
-                    _ = execution.WriteAsync(input, close: true);
-                }
-
-                var left = command.Timeout == Timeout.InfiniteTimeSpan ? command.Timeout : command.Timeout - watch.Elapsed;
-                await execution.GuardedAsync(execution.Ended, left < TimeSpan.Zero && left != Timeout.InfiniteTimeSpan ? TimeSpan.Zero : left, cancel).ConfigureAwait(false);
-                var output = ReadAll(execution.Output);
-                var errors = ReadAll(execution.ErrorOutput);
-                var own = Own(way, execution.ExitCode, output, errors);
-                CommandTrace.Tell(login.Name, display ?? command.Display, watch.Elapsed, $"exit {execution.ExitCode}");
-                return (execution.ExitCode, own.Output, own.Errors);
+                var (exitCode, output, errors) = await CarryAsync(command, way, watch, cancel).ConfigureAwait(false);
+                var own = Own(way, exitCode, output, errors);
+                CommandTrace.Tell(login.Name, display ?? command.Display, watch.Elapsed, $"exit {exitCode}");
+                return (exitCode, own.Output, own.Errors);
             }
-            catch (NoChannelLeft)
+            catch (Exception e) when (e is NoChannelLeft or ShellEnded)
             {
-                // It has not been sent.
+                // It has not been sent, or has not begun.
             }
             catch (SudoPasswordWanted wanted) when (UseSudoPassword(wanted.Next))
             {
@@ -188,32 +173,102 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
             }
             catch (Exception e)
             {
-                if (execution is not null && e is OperationCanceledException or TimeoutException && CommandLine.FindBegin(Peek(execution!.Output)) is { } begun)
-                {
-                    EndBehind(command, begun.ProcessId);
-                }
-
                 CommandTrace.Tell(login.Name, display ?? command.Display, watch.Elapsed, "not finished");
                 throw Translate(e, command, watch, cancel);
             }
-            finally
-            {
-                execution?.Leave();
-            }
         }
     }
+
+    // The host's own limit comes after ours, so that ours is the one that is reported.
+    private async Task<(int ExitCode, byte[] Output, byte[] Errors)> CarryAsync(RemoteCommand command, SudoWay way, Stopwatch watch, CancellationToken cancel)
+    {
+        TimeSpan? hostLimit = command.Timeout == Timeout.InfiniteTimeSpan ? null : command.Timeout + TimeSpan.FromSeconds(2);
+        var script = HasRoot && command.User is { } user && (user != login.UserName || user == "root") ? CommandLine.Script(command, "root", way, hostLimit) : null;
+        var connection = await EnterAsync(cancel).ConfigureAwait(false);
+        if (script is not null)
+        {
+            var (shell, isWanted) = connection.TakeShell();
+            if (shell is not null || isWanted)
+            {
+                return await ByShellAsync(connection, shell, script, command, way, watch, cancel).ConfigureAwait(false);
+            }
+        }
+
+        return await ByChannelAsync(connection, command, way, hostLimit, watch, cancel).ConfigureAwait(false);
+    }
+
+    private async Task<(int ExitCode, byte[] Output, byte[] Errors)> ByChannelAsync(SshConnection connection, RemoteCommand command, SudoWay way, TimeSpan? hostLimit, Stopwatch watch, CancellationToken cancel)
+    {
+        var execution = Start(connection, command, way, hostLimit, cancel);
+        try
+        {
+            await execution.StartedAsync(cancel).ConfigureAwait(false);
+            var input = InputOf(command, way);
+            if (!input.IsEmpty)
+            {
+                _ = execution.WriteAsync(input, close: true);
+            }
+
+            await execution.GuardedAsync(execution.Ended, Left(command, watch), cancel).ConfigureAwait(false);
+            return (execution.ExitCode, ReadAll(execution.Output), ReadAll(execution.ErrorOutput));
+        }
+        catch (Exception e) when (e is OperationCanceledException or TimeoutException && CommandLine.FindBegin(Peek(execution.Output)) is { } begun)
+        {
+            EndBehind(command, begun.ProcessId);
+            throw;
+        }
+        finally
+        {
+            execution.Leave();
+        }
+    }
+
+    private async Task<(int ExitCode, byte[] Output, byte[] Errors)> ByShellAsync(SshConnection connection, SshShell? shell, string script, RemoteCommand command, SudoWay way, Stopwatch watch, CancellationToken cancel)
+    {
+        var isNew = shell is null;
+        try
+        {
+            shell ??= await SshShell.StartAsync(connection, CommandLine.For(SshShell.Command, login.UserName, way, null), InputOf(SshShell.Command, way), cancel).ConfigureAwait(false);
+            var result = await shell.RunAsync(script, command.Input, Left(command, watch), cancel).ConfigureAwait(false);
+            connection.GiveBack(shell);
+            return result;
+        }
+        catch (Exception e)
+        {
+            if (e is OperationCanceledException or TimeoutException && shell is not null && CommandLine.FindBegin(shell.Peek()) is { } begun)
+            {
+                EndBehind(command, begun.ProcessId);
+            }
+
+            shell?.Leave();
+            if (isNew && e is ShellEnded or NoChannelLeft)
+            {
+                connection.NoShell();
+            }
+            else
+            {
+                connection.LoseShell();
+            }
+
+            throw;
+        }
+    }
+
+    private static TimeSpan Left(RemoteCommand command, Stopwatch watch) =>
+        command.Timeout == Timeout.InfiniteTimeSpan ? command.Timeout : TimeSpan.FromTicks(Math.Max(0, (command.Timeout - watch.Elapsed).Ticks));
 
     private RemoteCommand Permitted(RemoteCommand command) => HasRoot || command.User is null || command.User == login.UserName ? command
         : command.User == "root" ? command with { User = null }
         : throw PgHost.RootRequired(login.Name, login.UserName, $"A command of the user {command.User}", Target);
 
-    private async Task<SshExecution> SendAsync(RemoteCommand command, SudoWay way, TimeSpan? hostLimit, CancellationToken cancel)
+    private async Task<SshExecution> SendAsync(RemoteCommand command, SudoWay way, CancellationToken cancel) =>
+        Start(await EnterAsync(cancel).ConfigureAwait(false), command, way, null, cancel);
+
+    private SshExecution Start(SshConnection connection, RemoteCommand command, SudoWay way, TimeSpan? hostLimit, CancellationToken cancel)
     {
-        var line = CommandLine.For(command, login.UserName, way, hostLimit);
-        var connection = await EnterAsync(cancel).ConfigureAwait(false);
         try
         {
-            return SshExecution.Start(connection, line);
+            return SshExecution.Start(connection, CommandLine.For(command, login.UserName, way, hostLimit));
         }
         catch (Exception e)
         {

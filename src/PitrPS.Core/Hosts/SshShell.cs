@@ -1,0 +1,201 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using Renci.SshNet.Common;
+
+namespace PitrPS.Hosts;
+
+/// <summary>The shell of root ended before a command had begun in it: the command has not run.</summary>
+internal sealed class ShellEnded() : Exception("The shell ended.");
+
+/// <summary>
+/// A shell of root that stays on a connection and runs one command after another: a channel, a login shell and sudo for each would take
+/// ten times as long, and several round trips instead of one. Each command is a process of its own as on a channel of its own; where its
+/// output ends is told by a mark that nobody can guess.
+/// </summary>
+internal sealed class SshShell
+{
+    // A command comes as a line "MARK BYTES INPUT-BYTES", its script and its input. What it leaves of its input is taken away.
+    private const string Loop =
+        """
+        while IFS=' ' read -r mark size input; do
+          script=$(head -c "$size")
+          if [ "$input" = 0 ]; then
+            (eval "$script") </dev/null
+          else
+            head -c "$input" | { (eval "$script"); code=$?; cat >/dev/null; exit "$code"; }
+          fi
+          code=$?
+          printf '\n%s %s\n' "$mark" "$code" >&2
+          printf '\n%s %s\n' "$mark" "$code"
+        done
+        """;
+
+    private readonly SshExecution _execution;
+    private readonly Lock _lock = new();
+    private Job? _job;
+    private bool _ended;
+
+    private SshShell(SshExecution execution) => _execution = execution;
+
+    /// <summary>What starts it on a channel: a command of root that reads what it is to do.</summary>
+    public static RemoteCommand Command { get; } = RemoteCommand.Shell(Loop).AsRoot() with { KeepsInput = true };
+
+    /// <summary>True when the host has not ended it.</summary>
+    public bool IsAlive => !_ended && !_execution.Ended.IsCompleted;
+
+    /// <summary>Starts it; the place on the connection is the caller's, who gives it to this.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="line">The line for the login shell.</param>
+    /// <param name="ahead">What sudo is to be given.</param>
+    /// <param name="cancel">Gives up.</param>
+    /// <exception cref="NoChannelLeft">The host opens no further channel.</exception>
+    public static async Task<SshShell> StartAsync(SshConnection connection, string line, ReadOnlyMemory<byte> ahead, CancellationToken cancel)
+    {
+        SshExecution? execution = null;
+        try
+        {
+            execution = SshExecution.Start(connection, line);
+            await execution.StartedAsync(cancel).ConfigureAwait(false);
+        }
+        catch
+        {
+            (execution is null ? (Action)connection.Leave : execution.Leave)();
+            throw;
+        }
+
+        var shell = new SshShell(execution);
+        _ = Task.WhenAll(shell.ReadAsync(execution.Output, job => job.Output), shell.ReadAsync(execution.ErrorOutput, job => job.Errors), execution.Ended)
+            .ContinueWith(shell.End, TaskScheduler.Default);
+        if (!ahead.IsEmpty)
+        {
+            _ = execution.WriteAsync(ahead, close: false);
+        }
+
+        return shell;
+    }
+
+    /// <summary>Runs one command; there must be no other one.</summary>
+    /// <param name="script">For /bin/sh.</param>
+    /// <param name="input">What it reads.</param>
+    /// <param name="limit">How long this waits for it.</param>
+    /// <param name="cancel">Gives up.</param>
+    /// <exception cref="ShellEnded">It has not run.</exception>
+    public async Task<(int ExitCode, byte[] Output, byte[] Errors)> RunAsync(string script, ReadOnlyMemory<byte> input, TimeSpan limit, CancellationToken cancel)
+    {
+        var job = new Job();
+        lock (_lock)
+        {
+            _job = !_ended ? job : throw new ShellEnded();
+        }
+
+        var bytes = Encoding.UTF8.GetBytes(script);
+        var head = Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{job.Mark} {bytes.Length} {input.Length}\n"));
+        _ = _execution.WriteAsync((byte[])[.. head, .. bytes, .. input.Span], close: false);
+        await _execution.GuardedAsync(Task.WhenAll(job.Output.Ended, job.Errors.Ended), limit, cancel).ConfigureAwait(false);
+        return (job.Output.ExitCode, job.Output.Content(), job.Errors.Content());
+    }
+
+    /// <summary>What the command that is under way has printed so far.</summary>
+    public byte[] Peek()
+    {
+        lock (_lock)
+        {
+            return _job?.Output.Content() ?? [];
+        }
+    }
+
+    /// <summary>Gives the place on the connection back while nobody needs this.</summary>
+    public void Rest() => _execution.Rest();
+
+    /// <summary>Takes the place on the connection that the caller has.</summary>
+    public void Wake() => _execution.Wake();
+
+    /// <summary>Ends it. A command that is under way goes on, as it would on a channel that is closed.</summary>
+    public void Leave() => _execution.Leave();
+
+    private Task ReadAsync(Stream stream, Func<Job, Part> part) => Task.Factory.StartNew(
+        () =>
+        {
+            try
+            {
+                var buffer = new byte[32768];
+                for (var count = stream.Read(buffer); count > 0; count = stream.Read(buffer))
+                {
+                    lock (_lock)
+                    {
+                        // Between two commands nobody has anything to say.
+                        if (_job is { } job)
+                        {
+                            part(job).Add(buffer.AsSpan(0, count), job.Mark);
+                        }
+                    }
+                }
+            }
+            catch (Exception e) when (e is ObjectDisposedException or IOException or InvalidOperationException)
+            {
+                // Given up, or the connection is.
+            }
+        },
+        CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    // That a command has not begun is sure only when the host itself has ended the shell and all that it said has been read.
+    private void End(Task ending)
+    {
+        lock (_lock)
+        {
+            _ended = true;
+            if (_job is { } job)
+            {
+                Exception why = ending.IsCompletedSuccessfully && CommandLine.FindBegin(job.Output.Content()) is null ? new ShellEnded() : new SshConnectionException("The shell that ran it was ended.");
+                job.Output.End(why);
+                job.Errors.End(why);
+            }
+        }
+    }
+
+    private sealed class Job
+    {
+        public string Mark { get; } = Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
+
+        public Part Output { get; } = new();
+
+        public Part Errors { get; } = new();
+    }
+
+    /// <summary>One of a command's two outputs, up to the mark.</summary>
+    private sealed class Part
+    {
+        private readonly MemoryStream _bytes = new();
+        private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private int _length = -1;
+
+        public Task Ended => _ended.Task;
+
+        public int ExitCode { get; private set; }
+
+        public byte[] Content() => _bytes.GetBuffer().AsSpan(0, _length < 0 ? (int)_bytes.Length : _length).ToArray();
+
+        public void Add(ReadOnlySpan<byte> more, string mark)
+        {
+            if (_length >= 0)
+            {
+                return;
+            }
+
+            // The mark may have come in two pieces.
+            var from = Math.Max(0, (int)_bytes.Length - mark.Length - 16);
+            _bytes.Write(more);
+            var all = _bytes.GetBuffer().AsSpan(0, (int)_bytes.Length);
+            var sought = Encoding.ASCII.GetBytes("\n" + mark + " ");
+            if (all[from..].IndexOf(sought) is >= 0 and var at && all[(from + at + sought.Length)..] is var code && code.IndexOf((byte)'\n') is >= 0 and var end)
+            {
+                _length = from + at;
+                ExitCode = int.Parse(code[..end], NumberStyles.None, CultureInfo.InvariantCulture);
+                _ended.TrySetResult();
+            }
+        }
+
+        public void End(Exception why) => _ended.TrySetException(why);
+    }
+}
