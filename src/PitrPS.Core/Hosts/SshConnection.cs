@@ -89,20 +89,23 @@ internal sealed class SshConnection : IDisposable
     }
 
     /// <summary>The host opened no further channel: it allows fewer than OpenSSH does by default. True when some were open, so that another connection, or the same once more, helps.</summary>
-    public bool IsFull()
+    public async Task<bool> IsFullAsync()
     {
+        SshShell? shell;
         lock (_lock)
         {
             _places = Math.Max(1, _users - 1);
-            if (_shell is { } shell)
+            if (_shell is null)
             {
-                NoShell();
-                shell.Leave();
-                return true;
+                return _users > 1;
             }
 
-            return _users > 1;
+            shell = _shell;
+            NoShell();
         }
+
+        await shell.EndAsync().ConfigureAwait(false);
+        return true;
     }
 
     /// <summary>

@@ -36,12 +36,6 @@ internal sealed class SshExecution
                     TaskScheduler.Default);
                 return true;
             }
-            catch (SshException e) when (e.GetType() == typeof(SshException) && connection.IsFull())
-            {
-                var full = new NoChannelLeft(e);
-                ended.TrySetException(full);
-                throw full;
-            }
             catch (Exception e)
             {
                 ended.TrySetException(e);
@@ -67,7 +61,23 @@ internal sealed class SshExecution
     public static SshExecution Start(SshConnection connection, string line) => new(connection, connection.Client.CreateCommand(line));
 
     /// <summary>Waits until the host has taken the command.</summary>
-    public Task StartedAsync(CancellationToken cancel) => GuardedAsync(_started, Timeout.InfiniteTimeSpan, cancel);
+    /// <exception cref="NoChannelLeft">It has not, and may later.</exception>
+    public async Task StartedAsync(CancellationToken cancel)
+    {
+        try
+        {
+            await GuardedAsync(_started, Timeout.InfiniteTimeSpan, cancel).ConfigureAwait(false);
+        }
+        catch (SshException e) when (e.GetType() == typeof(SshException))
+        {
+            if (await _connection.IsFullAsync().WaitAsync(cancel).ConfigureAwait(false))
+            {
+                throw new NoChannelLeft(e);
+            }
+
+            throw;
+        }
+    }
 
     /// <summary>Waits for a task of this command, but not past a cancel, a lost connection or its time.</summary>
     /// <exception cref="TimeoutException">The time is over.</exception>

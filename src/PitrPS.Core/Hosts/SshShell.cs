@@ -15,21 +15,26 @@ internal sealed class ShellEnded() : Exception("The shell ended.");
 /// </summary>
 internal sealed class SshShell
 {
-    // A command comes as a line "MARK BYTES INPUT-BYTES", its script and its input. What it leaves of its input is taken away.
+    // A command comes as a line "MARK BYTES INPUT-BYTES", its script and its input. What it leaves of its input is taken away. It has ended when nobody
+    // has its outputs open any more, as on a channel of its own: what a process that it left behind says must not be taken for another one's.
     private const string Loop =
         """
+        exec 3>&1 4>&2
+        command() { (eval "$script") 3>&- 4>&- 5>&-; }
         while IFS=' ' read -r mark size input; do
-          script=$(head -c "$size")
+          script=$(head -c "$size" 3>&- 4>&-)
           if [ "$input" = 0 ]; then
-            (eval "$script") </dev/null
+            code=$({ { { command </dev/null; echo "$?" >&5; } | cat >&3; } 2>&1 | cat >&4; } 5>&1)
           else
-            head -c "$input" | { (eval "$script"); code=$?; cat >/dev/null; exit "$code"; }
+            code=$(head -c "$input" | { { { { command; echo "$?" >&5; cat >/dev/null; } | cat >&3; } 2>&1 | cat >&4; } 5>&1; })
           fi
-          code=$?
+          code=${code:-137}
           printf '\n%s %s\n' "$mark" "$code" >&2
           printf '\n%s %s\n' "$mark" "$code"
         done
         """;
+
+    private static readonly TimeSpan Goodbye = TimeSpan.FromSeconds(3);
 
     private readonly SshExecution _execution;
     private readonly Lock _lock = new();
@@ -111,23 +116,48 @@ internal sealed class SshShell
     /// <summary>Takes the place on the connection that the caller has.</summary>
     public void Wake() => _execution.Wake();
 
-    /// <summary>Ends it. A command that is under way goes on, as it would on a channel that is closed.</summary>
+    /// <summary>Lets go of it. A command that is under way goes on, as it would on a channel that is closed.</summary>
     public void Leave() => _execution.Leave();
+
+    /// <summary>Ends one that rests, and waits until its channel is free, but not for long.</summary>
+    public async Task EndAsync()
+    {
+        _ = _execution.WriteAsync(ReadOnlyMemory<byte>.Empty, close: true);
+        await Task.WhenAny(_execution.Ended, Task.Delay(Goodbye)).ConfigureAwait(false);
+        Leave();
+    }
 
     private Task ReadAsync(Stream stream, Func<Job, Part> part) => Task.Factory.StartNew(
         () =>
         {
             try
             {
+                using var ahead = new MemoryStream();
+                var begun = false;
                 var buffer = new byte[32768];
                 for (var count = stream.Read(buffer); count > 0; count = stream.Read(buffer))
                 {
+                    var said = buffer.AsSpan(0, count);
+                    if (!begun)
+                    {
+                        // Login scripts talk, and the shell itself says that it begins.
+                        ahead.Write(said);
+                        var all = ahead.GetBuffer().AsSpan(0, (int)ahead.Length);
+                        if (CommandLine.FindBegin(all) is not { } begin)
+                        {
+                            continue;
+                        }
+
+                        begun = true;
+                        said = all[begin.Start..];
+                    }
+
                     lock (_lock)
                     {
                         // Between two commands nobody has anything to say.
                         if (_job is { } job)
                         {
-                            part(job).Add(buffer.AsSpan(0, count), job.Mark);
+                            part(job).Add(said, job.Mark);
                         }
                     }
                 }

@@ -16,6 +16,9 @@ public sealed class RemoteHostTests(BareHosts hosts) : IClassFixture<BareHosts>,
 
     private static readonly CancellationToken None = CancellationToken.None;
 
+    /// <summary>Sets p to the shell that root's commands share: sudo's child.</summary>
+    private const string SharedShell = "p=$PPID; until q=$(ps -o ppid= -p $p | tr -d ' '); [ \"$(ps -o comm= -p $q)\" = sudo ]; do p=$q; done; ";
+
     [LabFact]
     public async Task Tells_output_errors_and_exit_codes_apart()
     {
@@ -229,6 +232,70 @@ public sealed class RemoteHostTests(BareHosts hosts) : IClassFixture<BareHosts>,
         var results = await Task.WhenAll(Enumerable.Range(0, 6).Select(i => host.Remote.RunAsync(RemoteCommand.Shell("sleep 4; echo \"$1\"", $"{i}").AsRoot(), None)));
         Assert.Equal(Enumerable.Range(0, 6).Select(i => $"{i}"), results.Select(r => r.Text));
         File.Delete(knownHosts);
+    }
+
+    [LabFact]
+    public async Task A_shell_that_rests_makes_room_where_sessions_are_few()
+    {
+        var knownHosts = Path.GetTempFileName();
+        using var second = new SecondServer(hosts.Lab, "-o MaxSessions=2");
+        var host = (PgHost)_engine.Get($"Connect-PgHost {(hosts.Primary with { Port = 2222, KnownHosts = knownHosts }).ConnectArguments} -AcceptNewHostKey")[0].BaseObject;
+        await using var process = await host.Remote.StartAsync(RemoteCommand.Of("cat").AsRoot(), None);
+        for (var i = 0; i < 3; i++)
+        {
+            Assert.Equal("root", (await host.RunCheckedAsync(RemoteCommand.Of("id", "-un").AsRoot(), None)).Text);
+            Assert.Equal("dba", (await host.RunCheckedAsync(RemoteCommand.Of("id", "-un"), None)).Text);
+        }
+
+        File.Delete(knownHosts);
+    }
+
+    /// <summary>Root's commands share a shell: none may see anything of another one.</summary>
+    [LabFact]
+    public async Task Commands_that_share_a_shell_keep_apart()
+    {
+        var host = Dba();
+        await host.RunCheckedAsync(RemoteCommand.Of("true").AsRoot(), None);
+        var shells = new HashSet<string>();
+        for (var i = 0; i < 5; i++)
+        {
+            // Neither the input that is left over nor a directory, variable, trap, open file or option goes on to the next one.
+            var left = await host.Remote.RunAsync(RemoteCommand.Shell("head -n 1; cd /tmp; A=1; export A; exec 5<&0; trap 'echo trapped' EXIT; set -f; exit 3").AsRoot().WithInput("first\n" + new string('x', 300_000)), None);
+            Assert.Equal((3, "first\ntrapped\n"), (left.ExitCode, left.Output));
+            shells.Add((await host.RunCheckedAsync(RemoteCommand.Shell(SharedShell + "echo \"$p\"").AsRoot(), None)).Text);
+            var clean = await host.Remote.RunAsync(RemoteCommand.Shell("pwd; echo \"[$A]\"; ls /proc/self/fd | wc -l; echo /et*; cat; printf 'no newline'").As("nobody"), None);
+            Assert.Equal("/\n[]\n4\n/etc\nno newline", clean.Output);
+            Assert.Equal("", clean.ErrorOutput);
+        }
+
+        Assert.Single(shells);
+        Assert.Equal("\n", (await host.Remote.RunAsync(RemoteCommand.Of("echo").AsRoot(), None)).Output);
+        Assert.Equal("\n\n  \n", (await host.Remote.RunAsync(RemoteCommand.Of("cat").AsRoot().WithInput("\n\n  \n"), None)).Output);
+        Assert.Equal("pitrps-begin 1\nx", (await host.Remote.RunAsync(RemoteCommand.Of("printf", "%s", "pitrps-begin 1\nx").AsRoot(), None)).Output);
+
+        // A process that is left behind and still holds the output belongs to the command that left it; one that does not is nobody's.
+        Assert.Equal("said\nlate\n", (await host.RunCheckedAsync(RemoteCommand.Shell("(sleep 1; echo late) & echo said").AsRoot(), None)).Output);
+        Assert.Equal("said\n", (await host.RunCheckedAsync(RemoteCommand.Shell("sleep 4714 >/dev/null 2>&1 & echo said").AsRoot(), None)).Output);
+        await host.RunCheckedAsync(RemoteCommand.Of("pkill", "-f", "sleep 471[4]").AsRoot(), None);
+    }
+
+    [LabFact]
+    public async Task A_shell_that_somebody_ends_costs_nothing_but_what_it_was_doing()
+    {
+        var host = Dba();
+        await host.RunCheckedAsync(RemoteCommand.Of("true").AsRoot(), None);
+        for (var i = 0; i < 3; i++)
+        {
+            var shell = (await host.RunCheckedAsync(RemoteCommand.Shell(SharedShell + "echo \"$p\"").AsRoot(), None)).Text;
+            hosts.Lab.Shell("primary", $"kill -KILL {shell}; while [ -e /proc/{shell} ]; do :; done");
+            Assert.Equal("well", (await host.RunCheckedAsync(RemoteCommand.Of("echo", "well").AsRoot(), None)).Text);
+        }
+
+        // What has begun in it is not begun again: nobody can know how far it came.
+        hosts.Lab.Shell("primary", "rm -f /var/tmp/once");
+        var error = await Assert.ThrowsAsync<PitrException>(() => host.Remote.RunAsync(RemoteCommand.Shell(SharedShell + "echo begun >> /var/tmp/once; kill -KILL \"$p\"; exec sleep 1").AsRoot(), None));
+        Assert.Equal("PitrPS.HostUnreachable", error.Id);
+        Assert.Equal("begun\n", (await host.RunCheckedAsync(RemoteCommand.Of("cat", "/var/tmp/once").AsRoot(), None)).Output);
     }
 
     [LabFact]
