@@ -68,7 +68,7 @@ function New-Incident([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHo
     $standby = $standby | Set-ReplicationDelay -Delay $delay
 
     # One that is three days behind waits at a commit of three days ago, and has nothing yet of what was written since. The next heartbeat would be that commit.
-    Invoke-Sql $PrimaryHost 'SELECT pg_current_xact_id()'
+    $null = Invoke-Sql $PrimaryHost 'SELECT pg_current_xact_id()'
     Invoke-Sql $PrimaryHost "INSERT INTO pitr3 SELECT i, md5(i::text) FROM generate_series($($Rows + 1), $(2 * $Rows)) i"
     Get-Fingerprint $PrimaryHost
     Invoke-Sql $PrimaryHost 'DROP TABLE pitr2'
