@@ -19,7 +19,7 @@ internal sealed class WalArchiveProbe
     // Through a mount each file is some questions to the primary; asked side by side they cost one.
     private const int LanesOfMount = 6;
 
-    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(10);
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(4);
 
     private readonly PgServer _server;
     private readonly string _path;
@@ -162,18 +162,24 @@ internal sealed class WalArchiveProbe
 
     private async Task<ArchiveListing> ListAsync(CancellationToken cancel)
     {
+        var said = await AskAsync(RemoteCommand.Shell(ArchiveListing.Script, _path, _server.DataDirectory + "/pg_wal", ArchiveMarker.FileName), cancel).ConfigureAwait(false);
+        return ArchiveListing.Parse(said.Output, _server.WalSegmentSize);
+    }
+
+    // What does not come back is the archive's filesystem, whatever command it was.
+    private async Task<CommandResult> AskAsync(RemoteCommand command, CancellationToken cancel)
+    {
         CommandResult said;
         try
         {
-            said = await _server.Host.Remote.RunAsync(RemoteCommand.Shell(ArchiveListing.Script, _path, _server.DataDirectory + "/pg_wal", ArchiveMarker.FileName)
-                .As(_server.OsUser).WithTimeout(Limit), cancel).ConfigureAwait(false);
+            said = await _server.Host.Remote.RunAsync(command.As(_server.OsUser).WithTimeout(Limit), cancel).ConfigureAwait(false);
         }
         catch (PitrException e) when (e.Id == "PitrPS.CommandTimeout")
         {
             throw Unreachable(e.Message);
         }
 
-        return said.Succeeded ? ArchiveListing.Parse(said.Output, _server.WalSegmentSize) : throw Unreachable(said.ErrorOutput.Trim());
+        return said.Succeeded ? said : throw Unreachable(said.ErrorOutput.Trim());
     }
 
     private PitrException Unreachable(string why) => new("PitrPS.ArchiveUnreachable", ErrorKind.ResourceUnavailable,
@@ -233,17 +239,17 @@ internal sealed class WalArchiveProbe
             return (listing, heads);
         }
 
-        var still = (await _server.Host.RunCheckedAsync(RemoteCommand.Shell("""cd -- "$1" && while read -r f; do [ ! -e "$f" ] || echo "$f"; done""", _path)
-            .As(_server.OsUser).WithInput(string.Join('\n', unread) + "\n").WithTimeout(Limit), cancel).ConfigureAwait(false)).Lines.ToHashSet(StringComparer.Ordinal);
+        var still = (await AskAsync(RemoteCommand.Shell("""cd -- "$1" && while read -r f; do [ ! -e "$f" ] || echo "$f"; done""", _path)
+            .WithInput(string.Join('\n', unread) + "\n"), cancel).ConfigureAwait(false)).Lines.ToHashSet(StringComparer.Ordinal);
         var gone = unread.Where(n => !still.Contains(n)).ToHashSet(StringComparer.Ordinal);
         return (listing with { Files = [.. listing.Files.Where(f => !gone.Contains(f.File.Name))] }, heads);
     }
 
     private async Task<IReadOnlyDictionary<string, byte[]>> ReadHeadsAsync(IReadOnlyList<string> names, CancellationToken cancel)
     {
-        var said = await _server.Host.Remote.RunAsync(RemoteCommand.Shell(ArchiveListing.HeadsScript, _path, ArchiveListing.HeadSize.ToString(CultureInfo.InvariantCulture))
-            .As(_server.OsUser).WithInput(string.Join('\n', names) + "\n").WithTimeout(Limit), cancel).ConfigureAwait(false);
-        return said.Succeeded ? ArchiveListing.ParseHeads(said.Output) : throw Unreachable(said.ErrorOutput.Trim());
+        var said = await AskAsync(RemoteCommand.Shell(ArchiveListing.HeadsScript, _path, ArchiveListing.HeadSize.ToString(CultureInfo.InvariantCulture))
+            .WithInput(string.Join('\n', names) + "\n"), cancel).ConfigureAwait(false);
+        return ArchiveListing.ParseHeads(said.Output);
     }
 
     // Of some segments, the first or the last COMMIT of the first one that has any.
