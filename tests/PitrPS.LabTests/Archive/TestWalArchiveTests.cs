@@ -17,10 +17,13 @@ public sealed class FilledArchiveHosts : PreparedHosts
             Fill(10);
 
             // A mount that found no primary when the host came up is tried again every 5 s.
-            Assert.True(SpinWait.SpinUntil(() => Lab.Shell(Lab.Standby, "timeout 10 cat /mnt/archive_wal_dir/pitrps-archive.id >/dev/null 2>&1 && echo there || echo gone").Trim() == "there", TimeSpan.FromSeconds(60)));
+            AwaitMount();
             Lab.Shell(Lab.Primary, $"cp -a {TestWalArchiveTests.Directory} /var/tmp/archive-as-it-was");
         }
     }
+
+    public void AwaitMount() => Assert.True(SpinWait.SpinUntil(
+        () => Lab.Shell(Lab.Standby, "timeout 10 cat /mnt/archive_wal_dir/pitrps-archive.id >/dev/null 2>&1 && echo there || echo gone").Trim() == "there", TimeSpan.FromSeconds(60)));
 
     /// <summary>So many finished segments, all of them archived.</summary>
     public string Fill(int segments)
@@ -61,9 +64,9 @@ public sealed class TestWalArchiveTests(FilledArchiveHosts hosts) : IClassFixtur
         Assert.True((DateTimeOffset)Of(primary, "FirstRecoverableTime")! < (DateTimeOffset)Of(primary, "LastRecoverableTime")!);
         Assert.True((long)Of(primary, "DiskFree")! > 0);
 
-        // The standby needs less, and gets the same of it.
+        // The standby needs less, and gets the same of it. sshfs keeps what it has seen for 20 s.
         PSObject standby = null!;
-        Assert.True(SpinWait.SpinUntil(() => Names(standby = Test("$standby"), "Found") is [.., var last] && last == Segments()[^1], TimeSpan.FromSeconds(60)));
+        Assert.True(SpinWait.SpinUntil(() => Of(standby = Test("$standby"), "IsHealthy") is true && Names(standby, "Found") is [.., var last] && last == Segments()[^1], TimeSpan.FromSeconds(60)));
         Assert.EndsWith(string.Join(' ', Names(standby, "Found")), string.Join(' ', Segments()));
         Assert.Equal([], Warnings(standby));
         Assert.Equal(Of(primary, "LastRecoverable"), Of(standby, "LastRecoverable"));
@@ -189,6 +192,22 @@ public sealed class TestWalArchiveTests(FilledArchiveHosts hosts) : IClassFixtur
         Assert.Contains("No such file or directory", error.Exception.Message);
         hosts.Run("$primary | Test-WalArchive -Path relative").SingleError("PitrPS.InvalidPath");
         hosts.Run("$standby | Test-WalArchive -Path /tmp").ThrowOnError();
+    }
+
+    [LabFact]
+    public void A_mount_that_hangs_is_an_error_and_not_waited_for()
+    {
+        hosts.Lab.Shell(Lab.Standby, "kill -STOP $(systemctl show -p MainPID --value pitrps-archive-15-main.service)");
+        try
+        {
+            var error = hosts.Run("$standby | Test-WalArchive").SingleError("PitrPS.ArchiveUnreachable");
+            Assert.Contains("/mnt/archive_wal_dir does not answer", error.Exception.Message);
+        }
+        finally
+        {
+            hosts.Lab.Shell(Lab.Standby, "kill -CONT $(systemctl show -p MainPID --value pitrps-archive-15-main.service)");
+            hosts.AwaitMount();
+        }
     }
 
     [LabFact]

@@ -35,6 +35,7 @@ public sealed class DatabaseUserTests(InstalledHosts hosts) : IClassFixture<Inst
         Assert.Equal("standby:15/main|True|True|3.00:00:00", $"{hosts.Get("'{0}|{1}|{2}|{3}' -f $standby.Id, $standby.IsRunning, $standby.IsStandby, $standby.ReplicationDelay").Single()}");
         Assert.Equal(["Primary", "Standby"], hosts.Get("$primary, $standby | Get-ReplicationStatus | ForEach-Object Role").Select(r => $"{r}"));
         Assert.Equal("public.lost", $"{hosts.Get("($standby | Find-PgIncident -Table lost).Tables | ForEach-Object { \"$_\" }").First()}");
+        Assert.True((int)hosts.Get("($primary | Test-WalArchive -Path /var/lib/postgresql/15/main/pg_wal).Found").Single().BaseObject > 0);
 
         var before = hosts.Lab.Shell(Lab.Standby, "ls -la /var/lib /run /etc/postgresql/15/main/conf.d");
         foreach (var script in Refused)
