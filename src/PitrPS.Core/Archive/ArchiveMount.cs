@@ -133,6 +133,9 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
             .. standby.Host.Facts.HasSelinux ? (string[])[$"context=system_u:object_r:{SelinuxSteps.DatabaseType}:s0"] : [],
             // Without reconnect a lost link turns the mount into an empty directory, which means "end of the WAL"; without ServerAlive readers hang.
             "reconnect", "ServerAliveInterval=5", "ServerAliveCountMax=3", "ConnectTimeout=10",
+            // A listing is kept for 20 s by default, so that a new segment is not seen; what it says of the files may be kept, because they never change.
+            // Every sshfs knows this spelling (2.x and from 3.1 on); dcache_dir_timeout only those from 3.0 on.
+            "cache_dir_timeout=0",
             "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", $"IdentityFile={KeyFile}", "PreferredAuthentications=publickey",
             "StrictHostKeyChecking=yes", "UpdateHostKeys=no", $"UserKnownHostsFile={KnownHostsFile}", "GlobalKnownHostsFile=/dev/null",
         ];

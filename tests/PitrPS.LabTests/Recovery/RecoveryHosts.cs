@@ -114,7 +114,7 @@ public sealed class RecoveryHosts : IDisposable
         Wait($"WAL up to {end}", () => Standby($"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)") == "t");
     }
 
-    /// <summary>Until the mount lists the archive as it is: sshfs keeps a listing for up to 20 s.</summary>
+    /// <summary>Until the mount lists the archive as it is: sshfs keeps a listing for up to 1 s.</summary>
     public void AwaitListing(string segment, bool isThere) =>
         Wait($"the mount to show that {segment} is {(isThere ? "" : "not ")}there", () => OnStandby("runuser -u postgres -- ls /mnt/archive_wal_dir").Split('\n').Contains(segment) == isThere);
 
