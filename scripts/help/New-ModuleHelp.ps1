@@ -12,6 +12,12 @@ foreach ($member in $documentation.SelectNodes('/doc/members/member')) {
 
 $common = [Collections.Generic.HashSet[string]]::new([string[]](
         [Management.Automation.PSCmdlet]::CommonParameters + [Management.Automation.PSCmdlet]::OptionalCommonParameters))
+# Those that only a cmdlet with a plan has are shown; PowerShell itself makes them, so their words are here.
+$ofPlans = @{
+    WhatIf  = 'Prints the full plan, with what is done already, and changes nothing. What comes out is as it would be, so that the whole pipeline can be shown.'
+    Confirm = 'Shows the plan and asks before it is carried out, also where that would not be asked. -Confirm:$false carries it out without asking.'
+}
+$common.ExceptWith([string[]] $ofPlans.Keys)
 $aliases = @{ String = 'string'; Int32 = 'int'; Int64 = 'long'; UInt32 = 'uint'; Boolean = 'bool' }
 
 # "P:PitrPS.Servers.PgServer.Name" as Name.
@@ -92,7 +98,7 @@ function Get-PipelineInput($Parameter) {
 
 # A default worth showing: what a new cmdlet has, where that is a plain value.
 function Get-Default([object] $Cmdlet, [string] $Name) {
-    $value = $Cmdlet.GetType().GetProperty($Name).GetValue($Cmdlet)
+    $value = if ($ofPlans[$Name]) { [Management.Automation.SwitchParameter]::new($false) } else { $Cmdlet.GetType().GetProperty($Name).GetValue($Cmdlet) }
     if ($value -is [Management.Automation.SwitchParameter]) {
         return 'False'
     }
@@ -118,8 +124,12 @@ function Write-Paragraph([string] $Prefix, [string] $Namespace, [string] $Name, 
 }
 
 function Write-Parameter($Parameter, [object] $Cmdlet, [bool] $InSyntax) {
-    $property = $Cmdlet.GetType().GetProperty($Parameter.Name)
-    $member = $members["P:$($property.DeclaringType.FullName).$($Parameter.Name)"]
+    $words = $ofPlans[$Parameter.Name]
+    if (-not $words) {
+        $property = $Cmdlet.GetType().GetProperty($Parameter.Name)
+        $words = @(Get-Paragraph $members["P:$($property.DeclaringType.FullName).$($Parameter.Name)"].SelectSingleNode('summary'))
+    }
+
     $type = $Parameter.ParameterType
     $xml.WriteStartElement('command', 'parameter', $command)
     $xml.WriteAttributeString('required', "$($Parameter.IsMandatory)".ToLowerInvariant())
@@ -129,7 +139,7 @@ function Write-Parameter($Parameter, [object] $Cmdlet, [bool] $InSyntax) {
     $xml.WriteAttributeString('position', $(if ($Parameter.Position -ge 0) { "$($Parameter.Position)" } else { 'named' }))
     $xml.WriteAttributeString('aliases', $(if ($Parameter.Aliases.Count) { $Parameter.Aliases -join ', ' } else { 'none' }))
     $xml.WriteElementString('maml', 'name', $maml, $Parameter.Name)
-    Write-Paragraph maml $maml description @(Get-Paragraph $member.SelectSingleNode('summary'))
+    Write-Paragraph maml $maml description $words
     $enum = [Nullable]::GetUnderlyingType($type) ?? $type
     if ($InSyntax -and $enum.IsEnum) {
         $xml.WriteStartElement('command', 'parameterValueGroup', $command)

@@ -33,6 +33,8 @@ public sealed partial class HelpTests : IDisposable
         Assert.Contains("Connect-PgHost [-Name] <string[]>", Whitespace().Replace(text, " "));
         Assert.Contains("-KnownHostsFile <string>", text);
         Assert.Contains("Example 1", text);
+        Assert.DoesNotContain("-WhatIf", text);
+        Assert.Contains("[-Confirm] [-WhatIf] [<CommonParameters>]", Whitespace().Replace(_engine.Render("Get-Help Set-ReplicationDelay"), " "));
     }
 
     [Fact]
