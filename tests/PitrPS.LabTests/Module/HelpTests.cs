@@ -34,7 +34,7 @@ public sealed partial class HelpTests : IDisposable
         Assert.Contains("-KnownHostsFile <string>", text);
         Assert.Contains("Example 1", text);
         Assert.DoesNotContain("-WhatIf", text);
-        Assert.Contains("[-Confirm] [-WhatIf] [<CommonParameters>]", Whitespace().Replace(_engine.Render("Get-Help Set-ReplicationDelay"), " "));
+        Assert.Contains("[-WhatIf] [-Confirm] [<CommonParameters>]", Whitespace().Replace(_engine.Render("Get-Help Set-ReplicationDelay"), " "));
     }
 
     [Fact]
