@@ -54,6 +54,23 @@ public sealed class RestoreScriptTests : InFolder
         Assert.False(File.Exists(_target));
     }
 
+    /// <summary>A promotion whose primary is gone: the server asks for the history of the timeline that it comes from, and would end if it got no answer.</summary>
+    [ShellTheory]
+    [InlineData("00000001.history", false, Absent)]
+    [InlineData("00000002.history", true, Absent)]
+    [InlineData("00000002.history", false, Doubt)]
+    public async Task A_server_that_opens_reads_its_own_history_when_the_archive_is_gone(string name, bool hasItsOwn, int expected)
+    {
+        Directory.Delete(_archive, recursive: true);
+        if (hasItsOwn)
+        {
+            Directory.CreateDirectory(In("data", "pg_wal"));
+            File.WriteAllText(In("data", "pg_wal", name), "1\t0/5000148\tx\n");
+        }
+
+        Assert.Equal(expected, (await RestoreAsync(Signal.None, name)).ExitCode);
+    }
+
     [ShellTheory]
     [InlineData(Signal.Standby, Absent)]
     [InlineData(Signal.Both, Absent)] // PostgreSQL is a standby then

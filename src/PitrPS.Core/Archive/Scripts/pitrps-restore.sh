@@ -1,5 +1,5 @@
 #!/bin/sh
-# pitrps-restore, version 2. Installed by PitrPS; PostgreSQL runs it as its restore_command:
+# pitrps-restore, version 3. Installed by PitrPS; PostgreSQL runs it as its restore_command:
 #
 #   pitrps-restore ARCHIVE NAME TARGET [DATA-DIRECTORY]     (restore_command = 'pitrps-restore ARCHIVE "%f" "%p"')
 #
@@ -12,6 +12,8 @@
 #   a recovery (recovery.signal)  0: there. 1: proven not to be in a healthy archive; recovery ends here and the server
 #                                 opens. 200: in doubt; the server stops with an error, for otherwise a mount that is
 #                                 missing would be taken for the end of the WAL.
+#   a server that opens (neither) 0: there. 1: not there. The WAL is behind it; it asks for its own timeline's history, and in
+#                                 doubt reads the one in pg_wal. Only where that is missing, too: 200.
 
 set -u
 LC_ALL=C
@@ -22,9 +24,13 @@ name=${2-}
 target=${3-}
 data=${4-.}
 
-# With both signal files PostgreSQL is a standby. With none it is about to open: the same as a recovery.
+# With both signal files PostgreSQL is a standby.
 in_doubt=200
-[ -e "$data/standby.signal" ] && in_doubt=1
+if [ -e "$data/standby.signal" ]; then
+  in_doubt=1
+elif [ ! -e "$data/recovery.signal" ] && [ -f "$data/pg_wal/$name" ]; then
+  in_doubt=1
+fi
 
 doubt() {
   echo "pitrps-restore: $name: $1" >&2
@@ -36,6 +42,8 @@ doubt() {
 # An asking server never has another name, and the target must not come from one that leads elsewhere.
 case $name in
   '' | */* | .*) doubt "that is not the name of a WAL file" ;;
+  # The first timeline has none, and a server that is promoted when its primary is gone must not wait for an answer.
+  00000001.history) exit 1 ;;
 esac
 
 cluster=$(od -A n -t u8 -N 8 -- "$data/global/pg_control" 2>/dev/null | tr -d ' ')
