@@ -10,12 +10,13 @@ namespace PitrPS.Archive;
 /// <param name="Path">The archive's directory on its host.</param>
 /// <param name="HeartbeatInterval">Whole seconds; zero for no heartbeat.</param>
 /// <param name="ArchiveTimeout">archive_timeout, whole seconds.</param>
+/// <param name="RetainFor">How long archived WAL is kept, whole seconds; zero for ever, null as it is now.</param>
 /// <param name="Force">Take the place of another archive_command, take over a directory that has files in it.</param>
-internal sealed record ArchiveOptions(PgServer Server, string Path, TimeSpan HeartbeatInterval, TimeSpan ArchiveTimeout, bool Force);
+internal sealed record ArchiveOptions(PgServer Server, string Path, TimeSpan HeartbeatInterval, TimeSpan ArchiveTimeout, TimeSpan? RetainFor, bool Force);
 
 /// <summary>
 /// Enable-WalArchive: a directory that only the server writes and only the readers' group reads, an archive_command that is durable,
-/// a heartbeat, and the proof that a segment has arrived.
+/// a heartbeat, the proof that a segment has arrived, and on request a retention.
 /// Source: PostgreSQL documentation, "Continuous Archiving and Point-in-Time Recovery".
 /// </summary>
 internal sealed class ArchivePlan
@@ -30,6 +31,7 @@ internal sealed class ArchivePlan
     private readonly PgServer _server;
     private readonly string _path;
     private readonly ArchiveReader _reader;
+    private TimeSpan? _retainFor;
 
     private ArchivePlan(ArchiveOptions options)
     {
@@ -37,10 +39,11 @@ internal sealed class ArchivePlan
         _server = options.Server;
         _path = options.Path.Length > 1 ? options.Path.TrimEnd('/') : options.Path;
         _reader = ArchiveReader.Of(_server);
+        _retainFor = options.RetainFor;
     }
 
     /// <exception cref="PitrException">
-    /// <c>PitrPS.InvalidPath</c>, <c>PitrPS.InvalidInterval</c>, <c>PitrPS.NotAPrimary</c>, <c>PitrPS.ArchiveCommandExists</c>,
+    /// <c>PitrPS.InvalidPath</c>, <c>PitrPS.InvalidInterval</c>, <c>PitrPS.InvalidRetention</c>, <c>PitrPS.NotAPrimary</c>, <c>PitrPS.ArchiveCommandExists</c>,
     /// <c>PitrPS.ArchiveDirectoryInUse</c>, <c>PitrPS.ArchiveOfAnotherCluster</c>; when carried out also <c>PitrPS.ArchiveNotWorking</c>.
     /// </exception>
     public static Task<Planned<PgServer>> BuildAsync(ArchiveOptions options, IFeedback feedback, CancellationToken cancel) => new ArchivePlan(options).BuildAsync(feedback, cancel);
@@ -50,6 +53,7 @@ internal sealed class ArchivePlan
         ArchiveScripts.RequirePath(_path, "The archive's path", _server);
         RequireSeconds(_options.HeartbeatInterval, "The heartbeat's interval", 0, 86_400);
         RequireSeconds(_options.ArchiveTimeout, "archive_timeout", 1, 86_400);
+        Retention.Require(_options.RetainFor, _server);
         if ((_path + "/").StartsWith(_server.DataDirectory + "/", StringComparison.Ordinal) || (_server.DataDirectory + "/").StartsWith(_path + "/", StringComparison.Ordinal))
         {
             throw new PitrException("PitrPS.InvalidPath", ErrorKind.InvalidArgument, $"The archive {_path} and the data directory {_server.DataDirectory} lie one in the other.",
@@ -71,9 +75,15 @@ internal sealed class ArchivePlan
         else
         {
             ArchivePrimary.Require(_server);
+            _retainFor ??= await Retention.NowAsync(_server, cancel).ConfigureAwait(false);
             await ReadSettingsAsync(settings, announcements, feedback, cancel).ConfigureAwait(false);
             adopt = await ReadDirectoryAsync(announcements, cancel).ConfigureAwait(false);
             announcements.AddRange(await OwnedSettings.AnnouncementsAsync(_server, settings, feedback, cancel).ConfigureAwait(false));
+        }
+
+        if (_options.RetainFor > TimeSpan.Zero)
+        {
+            announcements.Add($"WAL that was archived more than {_retainFor} ago is removed from {_path} from now on, except what a standby of this archive or a base backup still needs.");
         }
 
         var plan = new Plan
@@ -88,6 +98,7 @@ internal sealed class ArchivePlan
                 ["path"] = _path,
                 ["heartbeatSeconds"] = _options.HeartbeatInterval.TotalSeconds.ToString("0", CultureInfo.InvariantCulture),
                 ["archiveTimeoutSeconds"] = _options.ArchiveTimeout.TotalSeconds.ToString("0", CultureInfo.InvariantCulture),
+                ["retainSeconds"] = (_retainFor ?? TimeSpan.Zero).TotalSeconds.ToString("0", CultureInfo.InvariantCulture),
             },
             WayBack = "Disable-WalArchive",
             Steps =
@@ -101,6 +112,7 @@ internal sealed class ArchivePlan
                 .. OwnedSettings.Steps(_server, "settings", settings),
                 _options.HeartbeatInterval > TimeSpan.Zero ? Heartbeat.RunningStep(_server, _options.HeartbeatInterval) : Heartbeat.GoneStep(_server),
                 Arrival(),
+                .. _retainFor > TimeSpan.Zero ? Retention.Steps(_server, _path, _retainFor.Value) : Retention.GoneSteps(_server),
                 Remember(),
             ],
         };
@@ -269,6 +281,7 @@ internal sealed class ArchivePlan
     {
         ArchiveDirectory = _path,
         HeartbeatSeconds = _options.HeartbeatInterval > TimeSpan.Zero ? (int)_options.HeartbeatInterval.TotalSeconds : null,
+        RetainSeconds = _retainFor > TimeSpan.Zero ? (int)_retainFor.Value.TotalSeconds : null,
     };
 
     private sealed record Archiver(long Archived, string? Last, long Failed, string? LastFailed, bool IsFailing);

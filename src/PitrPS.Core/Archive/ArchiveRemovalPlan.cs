@@ -3,7 +3,7 @@ using PitrPS.Servers;
 
 namespace PitrPS.Archive;
 
-/// <summary>Disable-WalArchive: the settings and the heartbeat as they were before Enable-WalArchive; what is archived stays.</summary>
+/// <summary>Disable-WalArchive: settings and heartbeat as they were before Enable-WalArchive, and no retention any more; what is archived stays.</summary>
 internal static class ArchiveRemovalPlan
 {
     // wal_level stays: a standby may stream without an archive.
@@ -42,15 +42,15 @@ internal static class ArchiveRemovalPlan
             IsPlanned = server.IsPlanned,
             Announcements = announcements,
             WayBack = "Enable-WalArchive",
-            Steps = [Heartbeat.GoneStep(server), .. OwnedSettings.Steps(server, "settings", settings), Forget(server)],
+            Steps = [Heartbeat.GoneStep(server), .. Retention.GoneSteps(server), .. OwnedSettings.Steps(server, "settings", settings), Forget(server)],
         };
         return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(server, feedback, token), () => server with { ArchiveDirectory = null, IsPlanned = true });
     }
 
     private static Step Forget(PgServer server) => new("state", "Forget the archive in PitrPS's state on the host", server.Host)
     {
-        IsDone = async run => await ServerState.ReadAsync(server.Host, server.Name, run.Cancel).ConfigureAwait(false) is { ArchiveDirectory: null, HeartbeatSeconds: null },
-        Do = run => ServerState.UpdateAsync(server.Host, server.Name, state => state with { ArchiveDirectory = null, HeartbeatSeconds = null }, run.Cancel),
+        IsDone = async run => await ServerState.ReadAsync(server.Host, server.Name, run.Cancel).ConfigureAwait(false) is { ArchiveDirectory: null, HeartbeatSeconds: null, RetainSeconds: null },
+        Do = run => ServerState.UpdateAsync(server.Host, server.Name, state => state with { ArchiveDirectory = null, HeartbeatSeconds = null, RetainSeconds = null }, run.Cancel),
         Preview = [$"write {ServerState.PathOf(server.Name)}"],
     };
 }

@@ -9,6 +9,7 @@ internal static class ArchiveScripts
 {
     public const string ArchivePath = HostPaths.Scripts + "/pitrps-archive";
     public const string RestorePath = HostPaths.Scripts + "/pitrps-restore";
+    public const string RetainPath = HostPaths.Scripts + "/pitrps-retain";
 
     /// <summary>Both scripts, readable and executable for everybody, changed by root only.</summary>
     public static IReadOnlyList<Step> InstallSteps(PgHost host) =>
@@ -18,6 +19,9 @@ internal static class ArchiveScripts
         Install(host, RestorePath, "restore_command"),
         .. SelinuxSteps.Label(host, "scripts-selinux", HostPaths.Scripts, SelinuxSteps.ProgramType),
     ];
+
+    /// <summary>The script of the retention, beside the others.</summary>
+    public static Step InstallRetention(PgHost host) => Install(host, RetainPath, "retention of the archive");
 
     /// <summary>archive_command for an archive on the server's own host.</summary>
     public static string ArchiveCommand(string directory) => $"""{ArchivePath} {InCommand(directory)} "%p" "%f" """.TrimEnd();

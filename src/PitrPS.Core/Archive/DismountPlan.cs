@@ -31,10 +31,11 @@ internal static class DismountPlan
         {
             var reader = ArchiveReader.Of(primary);
             steps.AddRange(reader.RemovalSteps(keyOwner, await SshdConfig.PlaceAsync(primary.Host, reader.Account, cancel).ConfigureAwait(false)));
+            steps.Add(StandbyRegister.UnregisterStep(primary, standby));
         }
         else
         {
-            announcements.Add($"No -Primary is given: there, the line that ends with '{keyOwner}' stays in {ArchiveReader.KeyFolder}; its private key is removed here.");
+            announcements.Add($"No -Primary is given: there, the line that ends with '{keyOwner}' stays in {ArchiveReader.KeyFolder}, and a retention of the archive removes nothing while it is there; its private key is removed here.");
         }
 
         steps.Add(new Step("state", "Forget the mount in PitrPS's state on the host", standby.Host)

@@ -65,6 +65,8 @@ internal static class MountPlan
             [
                 .. mount.KeySteps(),
                 .. reader.PrimarySteps(directory, sshdConfig),
+                // Before it can read: what it needs must not go meanwhile.
+                StandbyRegister.RegisterStep(primary, standby, standby.Primary?.Slot),
                 reader.AuthorizeStep(mount.PublicKeyAsync, mount.KeyOwner),
                 .. mount.MountSteps(route, reader),
                 mount.ProofStep(primary.SystemIdentifier, primary.Id),

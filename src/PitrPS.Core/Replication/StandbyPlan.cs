@@ -240,6 +240,7 @@ internal sealed class StandbyPlan
         Role(),
         .. HbaFile.Steps(_primary, "standby", _names.Role, [new HbaEntry("hostssl", "replication", _names.Role, _standbyAddress + (_standbyAddress.Contains(':') ? "/128" : "/32"), "scram-sha-256")]),
         Slot(),
+        .. _standby.ArchiveMountPoint is not null ? [StandbyRegister.RegisterStep(_primary, _standby, _link.Slot)] : (Step[])[],
         Planning.Steps.File(_standby.Host, "standby-certificate", "Keep the primary's certificate, so that the connection can be verified",
             new RemoteFile(_names.Certificate, _certificate, 0x1A4 /* 0644 */)),
         Connection(),
@@ -358,7 +359,7 @@ internal sealed class StandbyPlan
     };
 
     private RemoteCommand BackupCommand() => RemoteCommand.Shell(
-        """umask 077; "$1" -D "$2" -d "$3" -S "$4" -X stream -c fast -P -w && : > "$2/standby.signal" && sync""",
+        """umask 077; "$1" -D "$2" -d "$3" -S "$4" -X stream -c fast -l "PitrPS standby $4" -P -w && : > "$2/standby.signal" && sync""",
         _standby.Program("pg_basebackup"), NewDirectory, ConnectionString(), _names.Slot).As(_standby.OsUser);
 
     private Step Configuration()

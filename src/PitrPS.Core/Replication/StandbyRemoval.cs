@@ -1,3 +1,4 @@
+using PitrPS.Archive;
 using PitrPS.Hosts;
 using PitrPS.Planning;
 using PitrPS.Servers;
@@ -51,6 +52,7 @@ internal static class StandbyRemoval
                 Query(primary, "remove-role", $"Drop the role {names.Role}",
                     $"SELECT 1 FROM pg_roles WHERE rolname = {Sql.Literal(names.Role)}",
                     $"DROP ROLE {Sql.Identifier(names.Role)}"),
+                StandbyRegister.UnregisterStep(primary, standby),
                 Steps.Absent(standby.Host, "remove-files", "Remove the password and the certificate", names.Passfile, names.Certificate),
                 .. OwnedSettings.Steps(standby, "remove", Given, SettingsReach.Files),
                 new Step("remove-state", "Note that it has no primary any more", standby.Host)

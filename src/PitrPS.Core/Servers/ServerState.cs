@@ -22,6 +22,9 @@ internal sealed record ServerState
 
     public int? HeartbeatSeconds { get; init; }
 
+    /// <summary>How long archived WAL is kept; null for ever.</summary>
+    public int? RetainSeconds { get; init; }
+
     public PrimaryLink? Primary { get; init; }
 
     /// <summary>Milliseconds, as recovery_min_apply_delay has it; the delay to go back to while frozen.</summary>

@@ -13,6 +13,10 @@ namespace PitrPS.Commands;
 /// <para>Archives to that directory, with a heartbeat and a new segment at least every minute.</para>
 /// </example>
 /// <example>
+/// <code>$primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -RetainFor 14.00:00:00</code>
+/// <para>Keeps WAL for 14 days, and longer what a standby or a base backup still needs.</para>
+/// </example>
+/// <example>
 /// <code>$primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -HeartbeatInterval 00:00:10 -WhatIf</code>
 /// <para>Shows what would be done, and changes nothing.</para>
 /// </example>
@@ -42,11 +46,18 @@ public sealed class EnableWalArchiveCommand : PitrCmdlet
     [Parameter]
     public TimeSpan ArchiveTimeout { get; set; } = TimeSpan.FromMinutes(1);
 
+    /// <summary>
+    /// How long archived WAL is kept, at least an hour; 00:00:00 for ever. By default as it is set, and for a new archive that is for ever.
+    /// Older WAL is removed every hour, except what a standby that reads this archive or a base backup still needs; nothing is removed while such a standby is stopped, frozen or out of reach.
+    /// </summary>
+    [Parameter]
+    public TimeSpan? RetainFor { get; set; }
+
     /// <summary>Takes the place of an archive_command or archive_library that is not PitrPS's, which stays where it is written and counts again after Disable-WalArchive, and takes a directory over that has files in it.</summary>
     [Parameter]
     public SwitchParameter Force { get; set; }
 
     /// <inheritdoc/>
     protected override void ProcessRecord() =>
-        CarryAndWrite((feedback, cancel) => ArchivePlan.BuildAsync(new ArchiveOptions(PgServer, Path, HeartbeatInterval, ArchiveTimeout, Force), feedback, cancel), PgServer);
+        CarryAndWrite((feedback, cancel) => ArchivePlan.BuildAsync(new ArchiveOptions(PgServer, Path, HeartbeatInterval, ArchiveTimeout, RetainFor, Force), feedback, cancel), PgServer);
 }

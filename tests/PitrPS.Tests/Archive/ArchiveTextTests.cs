@@ -137,6 +137,45 @@ public class ArchiveTextTests
     }
 
     [Fact]
+    public void The_retention_runs_as_the_servers_user_every_hour_and_gives_way_to_the_server()
+    {
+        var files = Retention.Files(Server(), "/srv/a b", TimeSpan.FromDays(14));
+        var service = files["pitrps-retain-15-main.service"];
+
+        Assert.Contains("OnUnitActiveSec=3600\n", files["pitrps-retain-15-main.timer"]);
+        Assert.Contains("""ExecStart=/usr/local/lib/pitrps/pitrps-retain "/srv/a b" 1209600 /var/lib/pitrps-retain/15-main /etc/ssh/pitrps-readers/pitrps-reader-15-main /usr/lib/postgresql/15/bin/psql -h """, service);
+        Assert.Contains("User=postgres\n", service);
+        Assert.Contains("Nice=19\nIOSchedulingClass=idle\n", service);
+    }
+
+    [Theory]
+    [InlineData("00:59:59")]
+    [InlineData("-1.00:00:00")]
+    [InlineData("4000.00:00:00")]
+    [InlineData("01:00:00.5")]
+    [InlineData("00:00:00.0000014")] // 14 ticks, from -RetainFor 14
+    public void WAL_is_not_kept_for_a_time_that_nobody_can_mean(string time) =>
+        Assert.Equal("PitrPS.InvalidRetention", Assert.Throws<PitrException>(() => Retention.Require(TimeSpan.Parse(time, System.Globalization.CultureInfo.InvariantCulture), Server())).Id);
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("00:00:00")]
+    [InlineData("01:00:00")]
+    [InlineData("3650.00:00:00")]
+    public void WAL_is_kept_for_ever_or_for_an_hour_to_ten_years(string? time) =>
+        Retention.Require(time is null ? null : TimeSpan.Parse(time, System.Globalization.CultureInfo.InvariantCulture), Server());
+
+    [Fact]
+    public void A_standby_is_registered_under_the_owner_of_its_key_with_its_slot()
+    {
+        var step = StandbyRegister.RegisterStep(Server(), Server("15/two"), "pitrps_two");
+
+        Assert.Equal(new ArchiveMount(Server("15/two"), "/mnt").KeyOwner, step.Preview.Single(l => l.StartsWith("| owner=", StringComparison.Ordinal))["| owner=".Length..]);
+        Assert.Equal("| slot=pitrps_two", step.Preview[^1]);
+        Assert.StartsWith("write /var/lib/pitrps-retain/15-main/standbys/pitrps-", step.Preview[0], StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void The_mount_heals_itself_and_trusts_only_the_keys_that_it_was_given()
     {
         var mount = new ArchiveMount(Server(), "/mnt/two words");
