@@ -116,7 +116,7 @@ internal sealed class ArchivePlan
                 Remember(),
             ],
         };
-        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(_server, feedback, token), () => _server with { ArchiveDirectory = _path, IsPlanned = true });
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(_server, feedback, token), () => _server with { ArchiveDirectory = _path, ArchiveRetention = _retainFor > TimeSpan.Zero ? _retainFor : null, IsPlanned = true });
     }
 
     private async Task ReadSettingsAsync(Dictionary<string, string?> settings, List<string> announcements, IFeedback feedback, CancellationToken cancel)

@@ -44,7 +44,7 @@ internal static class ArchiveRemovalPlan
             WayBack = "Enable-WalArchive",
             Steps = [Heartbeat.GoneStep(server), .. Retention.GoneSteps(server), .. OwnedSettings.Steps(server, "settings", settings), Forget(server)],
         };
-        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(server, feedback, token), () => server with { ArchiveDirectory = null, IsPlanned = true });
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(server, feedback, token), () => server with { ArchiveDirectory = null, ArchiveRetention = null, IsPlanned = true });
     }
 
     private static Step Forget(PgServer server) => new("state", "Forget the archive in PitrPS's state on the host", server.Host)

@@ -76,6 +76,9 @@ public sealed record PgServer
     /// <summary>On a primary: its archive directory; null when it does not archive by PitrPS.</summary>
     public string? ArchiveDirectory { get; init; }
 
+    /// <summary>On a primary: how long its archive keeps WAL at least; null for ever.</summary>
+    public TimeSpan? ArchiveRetention { get; init; }
+
     /// <summary>On a standby: where the primary's archive is mounted; null when it is not.</summary>
     public string? ArchiveMountPoint { get; init; }
 

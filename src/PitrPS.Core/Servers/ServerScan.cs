@@ -91,6 +91,7 @@ internal sealed class ServerScan
             Timeline = uint.TryParse(cluster.Control("Latest checkpoint's TimeLineID"), NumberStyles.None, CultureInfo.InvariantCulture, out var timeline) ? timeline : null,
             WalSegmentSize = Number(cluster.Control("Bytes per WAL segment")) ?? 16 << 20,
             ArchiveDirectory = state.ArchiveDirectory,
+            ArchiveRetention = state.RetainSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
             ArchiveMountPoint = state.ArchiveMountPoint,
             Primary = state.Primary ?? (isStandby ? ConnectionInfo.Primary(Current("primary_conninfo"), Current("primary_slot_name")) : null),
             ReplicationDelay = isStandby ? DelayOf(state, Current("recovery_min_apply_delay")) : null,

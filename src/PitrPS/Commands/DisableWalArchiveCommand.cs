@@ -5,7 +5,7 @@ using PitrPS.Servers;
 namespace PitrPS.Commands;
 
 /// <summary>
-/// Takes back what Enable-WalArchive set: archive settings and heartbeat are as they were before it. What is archived already stays.
+/// Takes back what Enable-WalArchive set: archive settings and heartbeat are as they were before it, and there is no retention any more. What is archived already stays.
 /// The server is restarted only if archive_mode changes by it.
 /// </summary>
 /// <example>
