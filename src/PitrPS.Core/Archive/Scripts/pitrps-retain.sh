@@ -174,7 +174,8 @@ if [ -z "$dry_run" ]; then
   mv -f -- "$history.new" "$history" || fail "$history cannot be written"
 fi
 
-files=$(find "$directory" -maxdepth 1 -type f -printf '%T@ %f\n') || fail "$directory cannot be read"
+# What is being archived meanwhile comes and goes under a name that begins with a dot.
+files=$(find "$directory" -ignore_readdir_race -maxdepth 1 ! -name '.*' -type f -printf '%T@ %f\n') || fail "$directory cannot be read"
 
 # The base backups' first segments, without those of standbys.
 backups=$(printf '%s\n' "$files" | grep '\.backup$' | while read -r time name; do
