@@ -17,6 +17,9 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
 
     public string Unit { get; } = UnitOf(standby);
 
+    /// <summary>Ends an sshfs that lives without serving; systemd and sshfs themselves heal the rest.</summary>
+    public string WatchUnit { get; } = NameOfWatch(standby) + ".service";
+
     /// <summary>Root-only; the private key is made here and never leaves.</summary>
     public string Folder { get; } = $"{HostPaths.State}/mounts/{HostPaths.FileName(standby.Name)}";
 
@@ -67,6 +70,9 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
             run => run.TestAsync(RemoteCommand.Of("mountpoint", "-q", "--", MountPoint).AsRoot())),
     ];
 
+    /// <summary>The watchdog runs. For after the scripts are installed.</summary>
+    public Step WatchStep() => UnitSteps.Running(standby.Host, "watch", "Watch the mount: when it hangs, it is mounted again", WatchUnit, WatchFiles());
+
     /// <summary>The standby reads the marker through the mount, it is the primary's, and no other user can read it.</summary>
     public Step ProofStep(ulong? cluster, string primary) => new("proof", $"Read the archive's marker through the mount as {standby.OsUser}, and see that it is {primary}'s", standby.Host)
     {
@@ -104,6 +110,8 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
         var mount = new ArchiveMount(standby, mountPoint ?? "");
         var steps = new List<Step>
         {
+            // First, so that nobody takes the unmounting for a fault.
+            UnitSteps.Gone(standby.Host, "watch", "Watch the mount no more", mount.WatchUnit, [mount.WatchUnit]),
             UnitSteps.Gone(standby.Host, "mount", $"Unmount {mountPoint ?? "the archive"}, also for the next boot", mount.Unit, [mount.Unit]),
             Steps.Absent(standby.Host, "key", "Remove the key that read the archive", mount.Folder),
             Steps.Absent(standby.Host, "asked", "Remove what pitrps-restore has noted", standby.DataDirectory + "/pg_wal/pitrps-restore.asked"),
@@ -159,10 +167,12 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
                 ExecStartPre=-/bin/sh -c "exec umount -l \"$$1\" 2>/dev/null" sh {mountPoint}
                 ExecStart={sshfs}
                 # Started means mounted: whoever waits for this service finds the archive.
-                ExecStartPost=/usr/bin/timeout 20 /bin/sh -c "until mountpoint -q -- \"$$1\"; do sleep 0.1; done" sh {mountPoint}
+                ExecStartPost=/usr/bin/timeout 20 /bin/sh -c "until mountpoint -q -- \"$$1\"; do kill -0 \"$$MAINPID\" || exit 1; sleep 0.1; done" sh {mountPoint}
                 ExecStopPost=-/bin/sh -c "exec umount -l \"$$1\" 2>/dev/null" sh {mountPoint}
                 Restart=always
                 RestartSec=5
+                # One that hangs does not end when it is asked to.
+                TimeoutStopSec=10
 
                 [Install]
                 WantedBy=multi-user.target
@@ -170,6 +180,35 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
                 """,
         };
     }
+
+    /// <summary>The watchdog's service.</summary>
+    public IReadOnlyDictionary<string, string> WatchFiles() => new Dictionary<string, string>
+    {
+        [WatchUnit] =
+            $"""
+            # Written by PitrPS (Mount-WalArchive).
+            {ArchiveScripts.VersionLine(ArchiveScripts.WatchPath)}
+            [Unit]
+            Description=PitrPS: watchdog of the WAL archive's mount for {SystemdText.Value(standby.Name)}
+            After={Unit}
+
+            [Service]
+            ExecStart={SystemdText.Command([ArchiveScripts.WatchPath, Unit, MountPoint, "/run/" + NameOfWatch(standby)])}
+            RuntimeDirectory={NameOfWatch(standby)}
+            SyslogIdentifier=pitrps-mount-watch
+            Restart=always
+            RestartSec=5
+            # Whoever reads a mount that hangs may be impossible to kill; nobody waits for that.
+            KillMode=mixed
+            TimeoutStopSec=5
+
+            [Install]
+            WantedBy=multi-user.target
+
+            """,
+    };
+
+    private static string NameOfWatch(PgServer standby) => "pitrps-mount-watch-" + HostPaths.FileName(standby.Name);
 
     private static string UnitOf(PgServer standby) => $"pitrps-archive-{HostPaths.FileName(standby.Name)}.service";
 

@@ -4,19 +4,21 @@ using PitrPS.Servers;
 
 namespace PitrPS.Archive;
 
-/// <summary>The scripts that PostgreSQL calls (Scripts/*.sh) and the settings that call them.</summary>
+/// <summary>The scripts that PostgreSQL and systemd call (Scripts/*.sh) and the settings that call them.</summary>
 internal static class ArchiveScripts
 {
     public const string ArchivePath = HostPaths.Scripts + "/pitrps-archive";
     public const string RestorePath = HostPaths.Scripts + "/pitrps-restore";
     public const string RetainPath = HostPaths.Scripts + "/pitrps-retain";
+    public const string WatchPath = HostPaths.Scripts + "/pitrps-mount-watch";
 
-    /// <summary>Both scripts, readable and executable for everybody, changed by root only.</summary>
-    public static IReadOnlyList<Step> InstallSteps(PgHost host) =>
+    /// <summary>The scripts, readable and executable for everybody, changed by root only; the watchdog's only where an archive is mounted.</summary>
+    public static IReadOnlyList<Step> InstallSteps(PgHost host, bool mounts = false) =>
     [
         Steps.Directory(host, "scripts", "Make the folder of PitrPS's scripts", HostPaths.Scripts, 0x1ED /* 0755 */),
         Install(host, ArchivePath, "archive_command"),
         Install(host, RestorePath, "restore_command"),
+        .. mounts ? (Step[])[Install(host, WatchPath, "watchdog of the mount")] : [],
         .. SelinuxSteps.Label(host, "scripts-selinux", HostPaths.Scripts, SelinuxSteps.ProgramType),
     ];
 
@@ -46,6 +48,9 @@ internal static class ArchiveScripts
         return reader.ReadToEnd().ReplaceLineEndings("\n");
     }
 
+    /// <summary>The script's line that has its name and version: what runs it and names this line is started anew with another version.</summary>
+    public static string VersionLine(string path) => Text(path).Split('\n')[1];
+
     /// <summary>Refuses a path that cannot be one, before anything has changed.</summary>
     public static void RequirePath(string path, string what, object target)
     {
@@ -57,8 +62,8 @@ internal static class ArchiveScripts
         }
     }
 
-    private static Step Install(PgHost host, string path, string setting) => Steps.File(host, "script-" + path[(path.LastIndexOf('/') + 1)..],
-        $"Install {path}, the {setting}", RemoteFile.Text(path, Text(path), 0x1ED /* 0755 */)) with { Preview = [$"write {path} (755, root:root), {Text(path).Split('\n')[1].TrimStart('#', ' ')}"] };
+    private static Step Install(PgHost host, string path, string purpose) => Steps.File(host, "script-" + path[(path.LastIndexOf('/') + 1)..],
+        $"Install {path}, the {purpose}", RemoteFile.Text(path, Text(path), 0x1ED /* 0755 */)) with { Preview = [$"write {path} (755, root:root), {VersionLine(path).TrimStart('#', ' ')}"] };
 
     // PostgreSQL replaces what begins with % before the shell sees the command.
     private static string InCommand(string path) => ShellQuoting.Quote(path).Replace("%", "%%", StringComparison.Ordinal);

@@ -70,7 +70,8 @@ internal static class MountPlan
                 reader.AuthorizeStep(mount.PublicKeyAsync, mount.KeyOwner),
                 .. mount.MountSteps(route, reader),
                 mount.ProofStep(primary.SystemIdentifier, primary.Id),
-                .. ArchiveScripts.InstallSteps(standby.Host),
+                .. ArchiveScripts.InstallSteps(standby.Host, mounts: true),
+                mount.WatchStep(),
                 new Step("state", "Remember the mount and the primary in PitrPS's state on the host", standby.Host)
                 {
                     IsDone = async run => await ServerState.ReadAsync(standby.Host, standby.Name, run.Cancel).ConfigureAwait(false) is var state && Changed(state) == state,

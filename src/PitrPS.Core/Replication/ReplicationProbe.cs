@@ -102,9 +102,20 @@ internal static class ReplicationProbe
         };
     }
 
-    // A hanging mount must not hang us: the read has a time limit, in a process of its own.
-    private static RemoteCommand MarkerReadable(PgServer standby, string mountPoint) =>
-        RemoteCommand.Of("timeout", "-k", "1", "10", "cat", $"{mountPoint}/{ArchiveMarker.FileName}").As(standby.OsUser);
+    // Whoever reads a mount that hangs may be impossible to kill, and then timeout waits for it as well: so it is left behind.
+    private static RemoteCommand MarkerReadable(PgServer standby, string mountPoint) => RemoteCommand.Shell(
+        """
+        asked=$(mktemp) || exit 1
+        { timeout -k 1 5 cat -- "$1" && rm -f -- "$asked"; } </dev/null >/dev/null 2>&1 &
+        tenths=0
+        while [ -e "$asked" ] && [ "$tenths" -lt 50 ] && kill -0 "$!" 2>/dev/null; do
+          sleep 0.1
+          tenths=$((tenths + 1))
+        done
+        [ -e "$asked" ] || exit 0
+        rm -f -- "$asked"
+        exit 1
+        """, $"{mountPoint}/{ArchiveMarker.FileName}").As(standby.OsUser);
 
     private static TimeSpan Max(TimeSpan a, TimeSpan b) => a > b ? a : b;
 

@@ -6,7 +6,7 @@ namespace PitrPS.Commands;
 
 /// <summary>
 /// Mounts the primary's archive on the standby's host, read-only, over SSHFS: with a key of its own, for an account on the primary that can do nothing
-/// but read the archive. The mount comes back after a reboot and after a lost link. Nothing on either host is changed before the standby has reached the primary.
+/// but read the archive. The mount comes back after a reboot and after a lost link; a watchdog on the standby's host replaces one that hangs. Nothing on either host is changed before the standby has reached the primary.
 /// </summary>
 /// <example>
 /// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir</code>

@@ -186,4 +186,19 @@ public class ArchiveTextTests
         Assert.Contains("\nRestart=always\n", unit);
         Assert.Contains("\nStartLimitIntervalSec=0\n", unit);
     }
+
+    [Fact]
+    public void The_mounts_watchdog_is_a_service_of_its_own_that_another_version_of_its_script_starts_anew()
+    {
+        var mount = new ArchiveMount(Server(), "/mnt/two words");
+        var unit = mount.WatchFiles()[mount.WatchUnit];
+
+        Assert.Equal("pitrps-mount-watch-15-main.service", mount.WatchUnit);
+        Assert.Contains("""
+            ExecStart=/usr/local/lib/pitrps/pitrps-mount-watch pitrps-archive-15-main.service "/mnt/two words" /run/pitrps-mount-watch-15-main
+            """, unit);
+        Assert.Contains("\n# pitrps-mount-watch, version ", unit);
+        Assert.Contains("\nRestart=always\n", unit);
+        Assert.DoesNotContain("Requires=", unit);
+    }
 }

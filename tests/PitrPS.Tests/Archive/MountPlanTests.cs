@@ -32,7 +32,7 @@ public class MountPlanTests
         Assert.Equal("standby:15/main", planned.Plan.Subject);
         Assert.Same(_standby.Host, planned.Plan.Home);
         Assert.Equal([_primary.Host], planned.Plan.OtherHosts);
-        Assert.Equal(["sshfs", "mount-folder", "key", "reader-group", "reader-account", "reader-folder", "reader-root", "reader-mountpoint", "reader-mount", "reader-sshd", "register", "reader-key", "known-hosts", "mount-point", "mount", "proof"],
+        Assert.Equal(["sshfs", "mount-folder", "key", "reader-group", "reader-account", "reader-folder", "reader-root", "reader-mountpoint", "reader-mount", "reader-sshd", "register", "reader-key", "known-hosts", "mount-point", "mount", "proof", "watch"],
             planned.Plan.Steps.Select(s => s.Id).Where(id => id != "state" && !id.StartsWith("script", StringComparison.Ordinal)));
         var would = planned.AsPlanned();
         Assert.True(would.IsPlanned);
