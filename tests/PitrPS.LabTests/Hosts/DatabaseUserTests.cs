@@ -55,7 +55,9 @@ public sealed class DatabaseUserTests(InstalledHosts hosts) : IClassFixture<Inst
     {
         hosts.Lab.Shell(Lab.Primary, $"""
             runuser -u postgres -- psql -XAtqc "CREATE ROLE theirs REPLICATION LOGIN PASSWORD 'theirs'" -c "CREATE TABLE lost AS SELECT generate_series(1, 10) i"
-            sed -i '1i host replication theirs {hosts.Standby.Address}/32 scram-sha-256' /etc/postgresql/15/main/pg_hba.conf; systemctl reload postgresql@15-main
+            sed -i '1i host replication theirs {hosts.Standby.Address}/32 scram-sha-256' /etc/postgresql/15/main/pg_hba.conf
+            # Not by systemctl: while the unit is still starting that would wait for the start, and reload nothing.
+            runuser -u postgres -- psql -XAtqc "SELECT pg_reload_conf()" > /dev/null
             """);
         hosts.Lab.Shell(Lab.Standby, $"""
             timeout 30 sh -c 'until PGPASSWORD=theirs psql -XAtqc IDENTIFY_SYSTEM "host={hosts.Primary.Address} user=theirs dbname=postgres replication=true"; do sleep 0.1; done'
