@@ -2,7 +2,7 @@
 # The cached bases: one folder for a suite, shared by all labs of this machine, never changed once it is there.
 
 # Raise it whenever build-debian.sh or the package list changes what a base is.
-BASE_REVISION=1
+BASE_REVISION=2
 
 # And this one, of what build-rhel.sh and rpm/ make of them.
 RHEL_REVISION=2

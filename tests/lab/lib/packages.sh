@@ -3,7 +3,7 @@
 # for the RHEL shape what build-rhel.sh makes.
 
 # Everything that a cmdlet may install on a host of the Debian family; dependencies that the base lacks come along.
-REPOSITORY_PACKAGES=(postgresql postgresql-client postgresql-common ssl-cert openssl sshfs fuse3 acl)
+REPOSITORY_PACKAGES=(postgresql postgresql-client postgresql-common ssl-cert openssl sshfs fuse3 acl zstd lz4 pgbackrest)
 HTTP_PORT=8077
 
 # The machine's own Debian archives (either format of its sources, as apt understands them), for another suite if need be.
