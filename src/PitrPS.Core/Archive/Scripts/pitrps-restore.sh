@@ -1,10 +1,11 @@
 #!/bin/sh
-# pitrps-restore, version 3. Installed by PitrPS; PostgreSQL runs it as its restore_command:
+# pitrps-restore, version 4. Installed by PitrPS; PostgreSQL runs it as its restore_command:
 #
 #   pitrps-restore ARCHIVE NAME TARGET [DATA-DIRECTORY]     (restore_command = 'pitrps-restore ARCHIVE "%f" "%p"')
 #
-# Copies one file of the archive to TARGET, if it is whole, of this cluster, and what its name says. A standby that has the
-# segment in pg_wal already is told "not there": then it reads that one, several times faster than it comes through here.
+# Copies one file of the archive to TARGET, if it is whole, of this cluster, and what its name says; a segment may lie there
+# compressed, as NAME.zst or NAME.lz4. A standby that has the segment in pg_wal already is told "not there": then it reads
+# that one, several times faster than it comes through here.
 # How it ends means different things to PostgreSQL, so it looks what the server is doing (DATA-DIRECTORY, else the
 # current one):
 #   a standby (standby.signal)    0: there. 1: anything else; it is asked for again and meanwhile streamed. Above 125
@@ -44,23 +45,17 @@ case $name in
   '' | */* | .*) doubt "that is not the name of a WAL file" ;;
   # The first timeline has none, and a server that is promoted when its primary is gone must not wait for an answer.
   00000001.history) exit 1 ;;
+  *[!0-9A-F]*) kind=other ;;
+  ????????????????????????) kind=segment ;;
+  *) doubt "that is not the name of a WAL file" ;;
 esac
 
-cluster=$(od -A n -t u8 -N 8 -- "$data/global/pg_control" 2>/dev/null | tr -d ' ')
-[ -n "$cluster" ] || doubt "$data is no data directory: its global/pg_control cannot be read"
-
-# The archive is healthy when its marker can be read now, and it is this cluster's. A dead mount answers with an error,
-# with nothing at all, or as an empty directory.
-require_healthy_archive() {
-  marker=$(timeout -k 5 30 cat -- "$archive/pitrps-archive.id" 2>/dev/null) ||
-    doubt "the archive is out of reach: $archive/pitrps-archive.id cannot be read; is it mounted?"
-  owner=$(printf '%s\n' "$marker" | sed -n 's/^system_identifier=//p')
-  segment_size=$(printf '%s\n' "$marker" | sed -n 's/^wal_segment_size=//p')
-  case $segment_size in
-    '' | *[!0-9]*) doubt "$archive/pitrps-archive.id is damaged" ;;
-  esac
-  [ "$owner" = "$cluster" ] || doubt "$archive is the archive of the cluster $owner, this server is of the cluster $cluster"
-}
+# Decimal, and as it stands in the pages.
+# shellcheck disable=SC2046
+set -- $(od -A n -t u8 -t x8 -N 8 -- "$data/global/pg_control" 2>/dev/null)
+[ $# -eq 2 ] || doubt "$data is no data directory: its global/pg_control cannot be read"
+cluster=$1
+cluster_in_hex=$2
 
 # The address and the cluster on the first page of a segment in pg_wal.
 first_page() {
@@ -73,52 +68,119 @@ first_page() {
 # A file that waits there to be written over has another address than its name.
 is_whole_in_pg_wal() {
   bytes=$(stat -c %s -- "$data/pg_wal/$name" 2>/dev/null) && [ "$bytes" -ge 1048576 ] || return 1
-  id=$(od -A n -t x8 -N 8 -- "$data/global/pg_control" | tr -d ' ')
   rest=${name#????????}
   high=$((0x${rest%????????}))
   low=$((0x${rest#????????}))
-  [ "$(first_page "$name")" = "$(printf '%08x%08x' "$high" $((low * bytes))) $id" ] || return 1
+  [ "$(first_page "$name")" = "$(printf '%08x%08x' "$high" $((low * bytes))) $cluster_in_hex" ] || return 1
   low=$((low + 1))
   [ $((low * bytes)) -lt 4294967296 ] || { low=0; high=$((high + 1)); }
   next=${name%????????????????}$(printf '%08X%08X' "$high" "$low")
-  [ "$(first_page "$next")" = "$(printf '%08x%08x' "$high" $((low * bytes))) $id" ]
+  [ "$(first_page "$next")" = "$(printf '%08x%08x' "$high" $((low * bytes))) $cluster_in_hex" ]
 }
 
 # Asked twice in a row for the same one, the server could not read its own: then it gets the archive's.
 asked=$data/pg_wal/pitrps-restore.asked
-case $name in
-  *[!0-9A-F]*) ;;
-  ????????????????????????)
-    if [ -e "$data/standby.signal" ] && [ "$(cat -- "$asked" 2>/dev/null)" != "$name" ] && is_whole_in_pg_wal && echo "$name" > "$asked"; then
-      exit 1
-    fi
-    ;;
-esac
+if [ "$kind" = segment ] && [ -e "$data/standby.signal" ] && [ "$(cat -- "$asked" 2>/dev/null)" != "$name" ] && is_whole_in_pg_wal && echo "$name" > "$asked"; then
+  exit 1
+fi
 
-require_healthy_archive
-size=$(timeout -k 5 30 stat -L -c %s -- "$archive/$name" 2>&1)
-case $?:$size in
-  0:*) ;;
-  1:*'No such file or directory')
-    # Proven only if the archive was healthy before the question and still is after it.
-    require_healthy_archive
-    exit 1
-    ;;
-  *) doubt "the archive cannot be asked for it: $size" ;;
-esac
+# limited SECONDS PROGRAM...: ends as the program does, or with 124 or 137 when the time is up; what it wrote is in $said.
+# Whoever reads a mount that hangs may be impossible to kill. So nobody waits for him: he is left behind, and writes into
+# a file, because a pipe would stay open as long as he lives. The file is TARGET, which is nobody's before the end.
+limited() {
+  timeout -k 5 "$@" > "$target" 2>&1 < /dev/null
+  ended=$?
+  said=
+  while IFS= read -r line || [ -n "$line" ]; do
+    said="$said$line
+"
+  done < "$target"
+  rm -f -- "$target"
+  return "$ended"
+}
 
-# A dead server is an error of its own after 20 s; this limit is for what hangs all the same. 10 s for each MB.
-timeout -k 5 $((60 + size / 100000)) cp -- "$archive/$name" "$target" || doubt "it cannot be copied to $target"
+# --- The source: these three, and nothing else, know what ARCHIVE is and read there. Each has a time limit; what an answer
+# means to the server is decided below.
+#   source_is_healthy       0: it can be read now, and it is this cluster's. Else 1, with the reason in $why.
+#   source_has              0: NAME is there. 1: it is not, if the source is healthy. 2: no answer, $why.
+#   source_copy             0: NAME is in TARGET, unpacked. 1: it is not there, if the source is healthy. 2: it could not be copied, $why.
 
-number() {
-  od -A n -t "$1" -j "$2" -N "$3" -- "$target" | tr -d ' '
+# The directory is healthy when its marker can be read. A dead mount answers with an error, with nothing at all, or as an
+# empty directory.
+source_is_healthy() {
+  limited 30 cat -- "$archive/pitrps-archive.id" || { why="the archive is out of reach: $archive/pitrps-archive.id cannot be read; is it mounted?"; return 1; }
+  owner=
+  segment_size=
+  while IFS= read -r line; do
+    case $line in
+      system_identifier=*) owner=${line#*=} ;;
+      wal_segment_size=*) segment_size=${line#*=} ;;
+    esac
+  done <<MARKER
+$said
+MARKER
+  why="$archive/pitrps-archive.id is damaged"
+  case $segment_size in '' | *[!0-9]*) return 1 ;; esac
+  why="$archive is the archive of the cluster $owner, this server is of the cluster $cluster"
+  [ "$owner" = "$cluster" ]
+}
+
+# Only segments are ever compressed. One that lies there twice is taken as it was written.
+source_has() {
+  if [ "$kind" = segment ]; then
+    limited 30 stat -L -c '%s %n' -- "$archive/$name" "$archive/$name.zst" "$archive/$name.lz4"
+  else
+    limited 30 stat -L -c '%s %n' -- "$archive/$name"
+  fi
+  case $? in
+    0 | 1) ;;
+    *) why="the archive does not answer"; return 2 ;;
+  esac
+  found=
+  while IFS= read -r line; do
+    case $line in
+      [0-9]*" $archive/$name"*) [ -n "$found" ] || found=$line ;;
+      '' | *': No such file or directory') ;;
+      *) why="the archive cannot be asked for it: $line"; return 2 ;;
+    esac
+  done <<FILES
+$said
+FILES
+  [ -n "$found" ] || return 1
+  bytes=${found%% *}
+  file=$archive/$name${found#*" $archive/$name"}
+}
+
+source_copy() {
+  # A dead server is an error of its own after 20 s; this limit is for what hangs all the same. 10 s for each MB.
+  limit=$((60 + bytes / 100000))
+  why="it cannot be copied to $target"
+  case $file in
+    *.zst) unpack=zstd ;;
+    *.lz4) unpack=lz4 ;;
+    *) timeout -k 5 "$limit" cp -- "$file" "$target" < /dev/null && return 0 || return 2 ;;
+  esac
+  command -v "$unpack" > /dev/null || { why="it is compressed, and $unpack is not installed on this host"; return 2; }
+  timeout -k 5 "$limit" "$unpack" -q -d -c -- "$file" > "$target" < /dev/null || { why="$file cannot be unpacked to $target"; return 2; }
+}
+
+# --- The end of the source.
+
+absent() {
+  # Proven only if the archive was healthy before the question and still is after it.
+  source_is_healthy || doubt "$why"
+  rm -f -- "$target"
+  exit 1
 }
 
 check_segment() {
-  [ "$(stat -c %s -- "$target")" = "$segment_size" ] || doubt "it has $(stat -c %s -- "$target") bytes, a segment has $segment_size"
+  bytes=$(stat -c %s -- "$target")
+  [ "$bytes" = "$segment_size" ] || doubt "it has $bytes bytes, a segment has $segment_size"
 
-  # The first page's header: magic, flags, timeline, its own address; then system identifier and segment size.
-  magic=$(number x2 0 2)
+  # The first page's header: magic, flags, timeline, its own address; then system identifier and segment size. od writes
+  # each 16 bytes of them as 8 numbers, as 4, as 2, and as 2 in hex.
+  # shellcheck disable=SC2046
+  set -- $(od -A n -v -t x2 -t u4 -t u8 -t x8 -N 32 -- "$target")
   case $(cat -- "$data/PG_VERSION" 2>/dev/null) in
     13) known=d106 ;;
     14) known=d10d ;;
@@ -129,28 +191,30 @@ check_segment() {
     *) known='d1??' ;;
   esac
   # shellcheck disable=SC2254
-  case $magic in
+  case $1 in
     $known) ;;
-    *) doubt "its first page is not WAL of this version of PostgreSQL (magic $magic)" ;;
+    *) doubt "its first page is not WAL of this version of PostgreSQL (magic $1)" ;;
   esac
 
-  [ "$(number u8 24 8)" = "$cluster" ] || doubt "it is of the cluster $(number u8 24 8), this server is of the cluster $cluster"
+  [ "${30}" = "$cluster" ] || doubt "it is of the cluster ${30}, this server is of the cluster $cluster"
 
   rest=${name#????????}
-  high=$(printf '%s' "${rest%????????}" | tr A-F a-f)
-  low=$(printf '%08x' $((0x${rest#????????} * segment_size)))
-  [ "$(number x8 8 8)" = "$high$low" ] || doubt "its first page is the one at $(number x8 8 8), its name says $high$low"
+  address=$(printf '%08x%08x' $((0x${rest%????????})) $((0x${rest#????????} * segment_size)))
+  [ "${16}" = "$address" ] || doubt "its first page is the one at ${16}, its name says $address"
 
   # The first segment of a new timeline begins as a copy of its ancestor's.
-  timeline=$(number u4 4 4)
-  { [ "$timeline" -ge 1 ] && [ "$timeline" -le $((0x${name%????????????????})) ]; } || doubt "its first page is of timeline $timeline"
+  { [ "${10}" -ge 1 ] && [ "${10}" -le $((0x${name%????????????????})) ]; } || doubt "its first page is of timeline ${10}"
 }
 
-case $name in
-  *[!0-9A-F]*)
-    [ -s "$target" ] || doubt "it is empty"
-    ;;
-  ????????????????????????) check_segment ;;
-  *) doubt "that is not the name of a WAL file" ;;
-esac
+source_is_healthy || doubt "$why"
+source_has
+case $? in 0) ;; 1) absent ;; *) doubt "$why" ;; esac
+source_copy
+case $? in 0) ;; 1) absent ;; *) doubt "$why" ;; esac
+
+if [ "$kind" = segment ]; then
+  check_segment
+else
+  [ -s "$target" ] || doubt "it is empty"
+fi
 exit 0
