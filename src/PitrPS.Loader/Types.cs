@@ -22,6 +22,8 @@ using PitrPS.Servers;
 [assembly: TypeForwardedTo(typeof(Lsn))]
 [assembly: TypeForwardedTo(typeof(PgServer))]
 [assembly: TypeForwardedTo(typeof(PrimaryLink))]
+[assembly: TypeForwardedTo(typeof(WalRepository))]
+[assembly: TypeForwardedTo(typeof(WalRepositoryKind))]
 [assembly: TypeForwardedTo(typeof(ServerRole))]
 [assembly: TypeForwardedTo(typeof(IncidentKind))]
 [assembly: TypeForwardedTo(typeof(IncidentTable))]

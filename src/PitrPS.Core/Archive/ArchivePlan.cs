@@ -51,8 +51,7 @@ internal sealed class ArchivePlan
     private async Task<Planned<PgServer>> BuildAsync(IFeedback feedback, CancellationToken cancel)
     {
         ArchiveScripts.RequirePath(_path, "The archive's path", _server);
-        RequireSeconds(_options.HeartbeatInterval, "The heartbeat's interval", 0, 86_400);
-        RequireSeconds(_options.ArchiveTimeout, "archive_timeout", 1, 86_400);
+        ArchivePrimary.RequireIntervals(_server, _options.HeartbeatInterval, _options.ArchiveTimeout);
         Retention.Require(_options.RetainFor, _server);
         if ((_path + "/").StartsWith(_server.DataDirectory + "/", StringComparison.Ordinal) || (_server.DataDirectory + "/").StartsWith(_path + "/", StringComparison.Ordinal))
         {
@@ -116,44 +115,12 @@ internal sealed class ArchivePlan
                 Remember(),
             ],
         };
-        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(_server, feedback, token), () => _server with { ArchiveDirectory = _path, ArchiveRetention = _retainFor > TimeSpan.Zero ? _retainFor : null, IsPlanned = true });
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(_server, feedback, token), () => _server with { ArchiveDirectory = _path, ArchiveRepository = null, ArchiveRetention = _retainFor > TimeSpan.Zero ? _retainFor : null, IsPlanned = true });
     }
 
     private async Task ReadSettingsAsync(Dictionary<string, string?> settings, List<string> announcements, IFeedback feedback, CancellationToken cancel)
     {
-        var now = await ArchivePrimary.SettingsAsync(_server, feedback, cancel).ConfigureAwait(false);
-
-        // 'always' is 'on' for a primary; to change it would restart the server for nothing.
-        if (now.Mode == "always")
-        {
-            settings["archive_mode"] = "always";
-        }
-
-        // Left alone where it is enough: what is not set need not be given back.
-        if (now.WalLevel == "minimal")
-        {
-            settings["wal_level"] = "replica";
-        }
-
-        // 15 ignores archive_command in silence beside an archive_library, 16 and later refuse both together.
-        if (now.Library.Length > 0)
-        {
-            settings["archive_library"] = "";
-        }
-
-        if (now.IsForeign)
-        {
-            var theirs = now.Library.Length > 0 ? $"archive_library '{now.Library}'" : $"archive_command '{now.Command}'";
-            if (!_options.Force)
-            {
-                throw new PitrException("PitrPS.ArchiveCommandExists", ErrorKind.ResourceExists,
-                    $"{_server.Id} already archives its WAL, with {theirs}; PitrPS would set archive_command '{settings["archive_command"]}'.",
-                    "If nobody needs that archive any more, use -Force: the old setting stays where it is, without effect, and Disable-WalArchive gives it its effect back.", _server);
-            }
-
-            announcements.Add($"{_server.Id} archives with {theirs} now; from then on it does so no more. Disable-WalArchive gives that setting its effect back.");
-        }
-
+        await ArchivePrimary.SettleAsync(_server, settings, _options.Force, ArchiveScripts.IsOurs, announcements, feedback, cancel).ConfigureAwait(false);
         if (_server.ArchiveDirectory is { } was && was != _path)
         {
             announcements.Add($"So far {_server.Id} has archived to {was}; what is there stays there, and whoever has mounted it has to mount {_path} instead.");
@@ -258,7 +225,7 @@ internal sealed class ArchivePlan
     };
 
     // What the archiver's script says is in the server's log, wherever that is: the same script, run by hand, says it to us.
-    private async Task<PitrException> NotWorkingAsync(StepRun run, string segment, Archiver archiver)
+    private async Task<PitrException> NotWorkingAsync(StepRun run, string segment, ArchiverState archiver)
     {
         var tried = archiver.IsFailing && archiver.LastFailed is { } failed ? failed : segment;
         var byHand = await _server.Host.Remote.RunAsync(RemoteCommand.Shell("""cd -- "$1" && exec "$2" "$3" "pg_wal/$4" "$4" """,
@@ -280,32 +247,14 @@ internal sealed class ArchivePlan
     private ServerState Changed(ServerState state) => state with
     {
         ArchiveDirectory = _path,
+        ArchiveStanza = null,
         HeartbeatSeconds = _options.HeartbeatInterval > TimeSpan.Zero ? (int)_options.HeartbeatInterval.TotalSeconds : null,
         RetainSeconds = _retainFor > TimeSpan.Zero ? (int)_retainFor.Value.TotalSeconds : null,
     };
 
-    private sealed record Archiver(long Archived, string? Last, long Failed, string? LastFailed, bool IsFailing);
-
-    private async Task<Archiver> ArchiverAsync(StepRun run)
-    {
-        var row = (await QueryAsync(run,
-            """
-            SELECT archived_count, last_archived_wal, failed_count, last_failed_wal,
-                   coalesce(last_failed_time > last_archived_time, last_failed_time IS NOT NULL) FROM pg_catalog.pg_stat_archiver
-            """).ConfigureAwait(false))[0];
-        return new Archiver(row.Number(0), row[1], row.Number(2), row[3], row.Flag(4));
-    }
+    private Task<ArchiverState> ArchiverAsync(StepRun run) => ArchiverState.ReadAsync(_server, run.Feedback, run.Cancel);
 
     private Task<IReadOnlyList<SqlRow>> QueryAsync(StepRun run, string sql) => ServerSql.QueryAsync(_server, "postgres", sql, run.Feedback, run.Cancel);
 
     private Task<bool> HasArrivedAsync(StepRun run, string name) => run.TestAsync(RemoteCommand.Of("test", "-s", $"{_path}/{name}").AsRoot());
-
-    private void RequireSeconds(TimeSpan time, string what, int least, int most)
-    {
-        if (time.TotalSeconds < least || time.TotalSeconds > most || time.Ticks % TimeSpan.TicksPerSecond != 0)
-        {
-            throw new PitrException("PitrPS.InvalidInterval", ErrorKind.InvalidArgument, $"{what} is {time}, and has to be a whole number of seconds from {least} to {most}.",
-                "Give a TimeSpan such as 00:01:00, or a number of seconds with New-TimeSpan -Seconds.", _server);
-        }
-    }
 }

@@ -39,6 +39,14 @@ internal static class ArchiveScripts
         return $"""{RestorePath} {InCommand(mountPoint)} "%f" "%p" """.TrimEnd();
     }
 
+    /// <summary>restore_command for a standby whose primary archives to a stanza of pgBackRest.</summary>
+    public static string RestoreCommand(PgBackRest repository) => $"""{RestorePath} {repository.Source} "%f" "%p" """.TrimEnd();
+
+    /// <summary>restore_command for where this standby gets its primary's archive; null where it gets it nowhere.</summary>
+    public static string? RestoreCommandOf(PgServer standby) =>
+        standby.ArchiveMountPoint is { } mountPoint ? RestoreCommand(standby, mountPoint)
+        : standby.RestoreRepository is { } repository ? RestoreCommand(new PgBackRest(standby, repository.Stanza)) : null;
+
     /// <summary>The script's text as it is installed.</summary>
     public static string Text(string path)
     {

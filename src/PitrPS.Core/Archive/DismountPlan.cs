@@ -26,8 +26,14 @@ internal static class DismountPlan
             await RequireUnusedAsync(options, mountPoint, announcements, cancel).ConfigureAwait(false);
         }
 
-        var steps = new List<Step>(ArchiveMount.RemovalSteps(standby, mountPoint));
-        if (primary is not null)
+        // Where a repository is read there was never a mount, nor anything on the primary.
+        var isRepository = standby.RestoreRepository is not null && mountPoint is null;
+        var steps = new List<Step>(isRepository ? RepositoryMountPlan.RemovalSteps(standby) : ArchiveMount.RemovalSteps(standby, mountPoint));
+        if (isRepository)
+        {
+            primary = null;
+        }
+        else if (primary is not null)
         {
             var reader = ArchiveReader.Of(primary);
             steps.AddRange(reader.RemovalSteps(keyOwner, await SshdConfig.PlaceAsync(primary.Host, reader.Account, cancel).ConfigureAwait(false)));
@@ -40,8 +46,8 @@ internal static class DismountPlan
 
         steps.Add(new Step("state", "Forget the mount in PitrPS's state on the host", standby.Host)
         {
-            IsDone = async run => await ServerState.ReadAsync(standby.Host, standby.Name, run.Cancel).ConfigureAwait(false) is { ArchiveMountPoint: null },
-            Do = run => ServerState.UpdateAsync(standby.Host, standby.Name, state => state with { ArchiveMountPoint = null }, run.Cancel),
+            IsDone = async run => await ServerState.ReadAsync(standby.Host, standby.Name, run.Cancel).ConfigureAwait(false) is { ArchiveMountPoint: null, RestoreStanza: null },
+            Do = run => ServerState.UpdateAsync(standby.Host, standby.Name, state => state with { ArchiveMountPoint = null, RestoreStanza = null }, run.Cancel),
             Preview = [$"write {ServerState.PathOf(standby.Name)}"],
         });
         var plan = new Plan
@@ -56,25 +62,26 @@ internal static class DismountPlan
             WayBack = "Mount-WalArchive",
             Steps = steps,
         };
-        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(standby, feedback, token), () => standby with { ArchiveMountPoint = null, IsPlanned = true });
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(standby, feedback, token), () => standby with { ArchiveMountPoint = null, RestoreRepository = null, IsPlanned = true });
     }
 
     private static async Task RequireUnusedAsync(DismountOptions options, string? mountPoint, List<string> announcements, CancellationToken cancel)
     {
         var standby = options.Standby;
+        var source = mountPoint ?? standby.RestoreRepository?.ToString();
         if (options.NeededBy is { } needed && await needed(cancel).ConfigureAwait(false) is { } what)
         {
-            throw new PitrException("PitrPS.MountInUse", ErrorKind.ResourceBusy, $"{mountPoint} on {standby.Host.Name} is needed by {what}.",
+            throw new PitrException("PitrPS.MountInUse", ErrorKind.ResourceBusy, $"{source} on {standby.Host.Name} is needed by {what}.",
                 "End that first (Complete-PitrRecovery); then run the same command again.", standby);
         }
 
-        if (mountPoint is not null && standby.IsStandby && (await OwnedSettings.ReadAsync(standby, cancel).ConfigureAwait(false)).GetValueOrDefault("restore_command") is { } command
-            && command == ArchiveScripts.RestoreCommand(standby, mountPoint))
+        if (ArchiveScripts.RestoreCommandOf(standby with { ArchiveMountPoint = mountPoint }) is { } ours && standby.IsStandby
+            && (await OwnedSettings.ReadAsync(standby, cancel).ConfigureAwait(false)).GetValueOrDefault("restore_command") == ours)
         {
             if (!options.Force)
             {
                 throw new PitrException("PitrPS.MountInUse", ErrorKind.ResourceBusy,
-                    $"{standby.Id} reads its primary's WAL from {mountPoint} when it cannot stream it; without the mount, a gap in the stream ends it as a standby.",
+                    $"{standby.Id} reads its primary's WAL from {source} when it cannot stream it; without it, a gap in the stream ends it as a standby.",
                     "Run Remove-PgStandby first if it is to be none any more, or use -Force.", standby);
             }
 

@@ -8,22 +8,39 @@ namespace PitrPS.Archive;
 /// <summary>What Mount-WalArchive was asked for.</summary>
 /// <param name="Standby">The standby, or what is going to be one.</param>
 /// <param name="Primary">The server whose archive it is.</param>
-/// <param name="MountPoint">On the standby's host.</param>
+/// <param name="MountPoint">On the standby's host; nothing where the primary archives to a repository.</param>
 /// <param name="PrimaryAddress">The primary as the standby sees it; null for the address that the client uses.</param>
 /// <param name="PrimarySshPort">Its SSH port as the standby sees it; null for the one that the client uses.</param>
-internal sealed record MountOptions(PgServer Standby, PgServer Primary, string MountPoint, string? PrimaryAddress, int? PrimarySshPort);
+internal sealed record MountOptions(PgServer Standby, PgServer Primary, string? MountPoint, string? PrimaryAddress, int? PrimarySshPort);
 
 /// <summary>Mount-WalArchive: on the primary an account that can only read the archive, on the standby a key for it and a mount that heals.</summary>
 internal static class MountPlan
 {
     /// <exception cref="PitrException">
-    /// <c>PitrPS.InvalidPath</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.ArchiveMountedElsewhere</c>, <c>PitrPS.MountPointInUse</c>,
+    /// <c>PitrPS.MountPointRequired</c>, <c>PitrPS.InvalidPath</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.ArchiveMountedElsewhere</c>, <c>PitrPS.MountPointInUse</c>,
     /// and what <see cref="PrimaryRoute.TryAsync"/> throws; when carried out also <c>PitrPS.MountNotWorking</c>.
     /// </exception>
     public static async Task<Planned<PgServer>> BuildAsync(MountOptions options, IFeedback feedback, CancellationToken cancel)
     {
         var (standby, primary) = (options.Standby, options.Primary);
-        var mountPoint = options.MountPoint.Length > 1 ? options.MountPoint.TrimEnd('/') : options.MountPoint;
+        if (primary.ArchiveRepository is { } repository)
+        {
+            return await RepositoryMountPlan.BuildAsync(options, repository, feedback, cancel).ConfigureAwait(false);
+        }
+
+        if (standby.RestoreRepository is { } other)
+        {
+            throw new PitrException("PitrPS.ArchiveMountedElsewhere", ErrorKind.ResourceExists, $"{standby.Id} reads WAL out of {other}.",
+                "Run Dismount-WalArchive first (with -Force where the standby restores from it), then the same command again.", standby);
+        }
+
+        if (options.MountPoint is not { } mountPoint)
+        {
+            throw new PitrException("PitrPS.MountPointRequired", ErrorKind.InvalidArgument, $"No -MountPoint is given for the archive of {primary.Id}.",
+                "Give a directory on the standby's host that does not exist yet or is empty, for example -MountPoint /mnt/archive_wal_dir.", standby);
+        }
+
+        mountPoint = mountPoint.Length > 1 ? mountPoint.TrimEnd('/') : mountPoint;
         ArchiveScripts.RequirePath(mountPoint, "The mount point", standby);
         if (primary.ArchiveDirectory is not { } directory)
         {

@@ -266,9 +266,9 @@ internal sealed class StandbyPlan
             // Feedback from a server that is days behind would keep the primary from vacuuming for days.
             ["hot_standby_feedback"] = "off",
         };
-        if (_standby.ArchiveMountPoint is { } mountPoint)
+        if (ArchiveScripts.RestoreCommandOf(_standby) is { } command)
         {
-            settings["restore_command"] = ArchiveScripts.RestoreCommand(_standby, mountPoint);
+            settings["restore_command"] = command;
         }
 
         return settings;

@@ -79,6 +79,12 @@ public sealed record PgServer
     /// <summary>On a primary: how long its archive keeps WAL at least; null for ever.</summary>
     public TimeSpan? ArchiveRetention { get; init; }
 
+    /// <summary>On a primary: the repository to which it archives instead of a directory; null for none.</summary>
+    public WalRepository? ArchiveRepository { get; init; }
+
+    /// <summary>On a standby: the repository from which it restores instead of a mount; null for none.</summary>
+    public WalRepository? RestoreRepository { get; init; }
+
     /// <summary>On a standby: where the primary's archive is mounted; null when it is not.</summary>
     public string? ArchiveMountPoint { get; init; }
 

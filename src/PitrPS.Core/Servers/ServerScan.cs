@@ -93,11 +93,15 @@ internal sealed class ServerScan
             ArchiveDirectory = state.ArchiveDirectory,
             ArchiveRetention = state.RetainSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
             ArchiveMountPoint = state.ArchiveMountPoint,
+            ArchiveRepository = RepositoryOf(state.ArchiveStanza),
+            RestoreRepository = RepositoryOf(state.RestoreStanza),
             Primary = state.Primary ?? (isStandby ? ConnectionInfo.Primary(Current("primary_conninfo"), Current("primary_slot_name")) : null),
             ReplicationDelay = isStandby ? DelayOf(state, Current("recovery_min_apply_delay")) : null,
             IsFrozen = state.FrozenAt is not null,
         };
     }
+
+    private static WalRepository? RepositoryOf(string? stanza) => stanza is null ? null : new WalRepository(WalRepositoryKind.PgBackRest, stanza);
 
     // A frozen standby runs with the greatest delay there is; the one that it goes back to is in the state.
     private static TimeSpan DelayOf(ServerState state, string? setting) =>

@@ -20,6 +20,12 @@ internal sealed record ServerState
 
     public string? ArchiveMountPoint { get; init; }
 
+    /// <summary>pgBackRest's stanza to which the server archives, instead of a directory.</summary>
+    public string? ArchiveStanza { get; init; }
+
+    /// <summary>pgBackRest's stanza from which the standby restores, instead of a mount.</summary>
+    public string? RestoreStanza { get; init; }
+
     public int? HeartbeatSeconds { get; init; }
 
     /// <summary>How long archived WAL is kept; null for ever.</summary>

@@ -8,6 +8,7 @@ namespace PitrPS.Commands;
 /// <summary>
 /// Takes back what Mount-WalArchive set up: the mount and its key on the standby's host, and on the primary the key's permission and,
 /// when no other standby reads the archive, the account that reads it. The archive itself is left alone.
+/// Where the standby reads from a repository there is nothing but what PitrPS remembers of it.
 /// </summary>
 /// <example>
 /// <code>$standby | Dismount-WalArchive -Primary $primary</code>

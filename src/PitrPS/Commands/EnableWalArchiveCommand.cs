@@ -7,6 +7,7 @@ namespace PitrPS.Commands;
 /// <summary>
 /// Lets a primary archive its WAL: a directory that only the server writes and only the archive's readers read, an archive_command that is durable,
 /// a heartbeat for delayed standbys, and the proof that a segment has arrived. The server is restarted only if a setting needs it.
+/// With -Repository, WAL goes into the repository of a tool that the site has installed and configured, and PitrPS writes no archive of its own.
 /// </summary>
 /// <example>
 /// <code>$primary = Connect-PgHost primary -UserName dba | Get-PgServer | Enable-WalArchive -Path /var/mnt/archive_wal_dir</code>
@@ -20,10 +21,17 @@ namespace PitrPS.Commands;
 /// <code>$primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -HeartbeatInterval 00:00:10 -WhatIf</code>
 /// <para>Shows what would be done, and changes nothing.</para>
 /// </example>
-[Cmdlet(VerbsLifecycle.Enable, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
+/// <example>
+/// <code>$primary | Enable-WalArchive -Repository PgBackRest -Stanza main</code>
+/// <para>WAL goes to pgBackRest, by its own pgbackrest.conf. Where archive_command does that already, nothing of it is changed.</para>
+/// </example>
+[Cmdlet(VerbsLifecycle.Enable, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High, DefaultParameterSetName = Directory)]
 [OutputType(typeof(PgServer))]
 public sealed class EnableWalArchiveCommand : PitrCmdlet
 {
+    private const string Directory = "Directory";
+    private const string InRepository = "Repository";
+
     /// <summary>The primary.</summary>
     [Parameter(Mandatory = true, ValueFromPipeline = true)]
     [Alias("Server")]
@@ -31,9 +39,20 @@ public sealed class EnableWalArchiveCommand : PitrCmdlet
     public PgServer PgServer { get; set; } = null!;
 
     /// <summary>The archive's directory on the primary's host, best on a disk of its own. It is made if it does not exist.</summary>
-    [Parameter(Mandatory = true, Position = 0)]
+    [Parameter(Mandatory = true, Position = 0, ParameterSetName = Directory)]
     [ValidateNotNullOrEmpty]
     public string Path { get; set; } = "";
+
+    /// <summary>
+    /// The tool that keeps the WAL instead: PgBackRest. It is installed and configured by the site, on this host and on each standby's; its retention and compression are its own.
+    /// </summary>
+    [Parameter(Mandatory = true, ParameterSetName = InRepository)]
+    public WalRepositoryKind Repository { get; set; }
+
+    /// <summary>What pgBackRest calls this cluster, the name of its section in pgbackrest.conf. It has been made with pgbackrest stanza-create.</summary>
+    [Parameter(Mandatory = true, ParameterSetName = InRepository)]
+    [ValidateNotNullOrEmpty]
+    public string Stanza { get; set; } = "";
 
     /// <summary>
     /// How often the primary commits although nobody writes, so that a delayed standby always waits at a commit; 00:00:00 for never. Whole seconds. By default a minute.
@@ -58,6 +77,15 @@ public sealed class EnableWalArchiveCommand : PitrCmdlet
     public SwitchParameter Force { get; set; }
 
     /// <inheritdoc/>
-    protected override void ProcessRecord() =>
+    protected override void ProcessRecord()
+    {
+        if (ParameterSetName == InRepository)
+        {
+            var options = new RepositoryOptions(PgServer, Stanza, HeartbeatInterval, ArchiveTimeout, RetainFor, Force);
+            CarryAndWrite((feedback, cancel) => RepositoryPlan.BuildAsync(options, feedback, cancel), PgServer);
+            return;
+        }
+
         CarryAndWrite((feedback, cancel) => ArchivePlan.BuildAsync(new ArchiveOptions(PgServer, Path, HeartbeatInterval, ArchiveTimeout, RetainFor, Force), feedback, cancel), PgServer);
+    }
 }

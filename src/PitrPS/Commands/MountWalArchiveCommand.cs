@@ -7,6 +7,7 @@ namespace PitrPS.Commands;
 /// <summary>
 /// Mounts the primary's archive on the standby's host, read-only, over SSHFS: with a key of its own, for an account on the primary that can do nothing
 /// but read the archive. The mount comes back after a reboot and after a lost link; a watchdog on the standby's host replaces one that hangs. Nothing on either host is changed before the standby has reached the primary.
+/// Where the primary archives to a repository (Enable-WalArchive -Repository) nothing is mounted: it is tried whether the standby's own pgbackrest reaches the stanza, and remembered.
 /// </summary>
 /// <example>
 /// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir</code>
@@ -15,6 +16,10 @@ namespace PitrPS.Commands;
 /// <example>
 /// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -PrimaryAddress 10.0.0.5 -PrimarySshPort 2222</code>
 /// <para>The standby sees the primary under another address than this client does.</para>
+/// </example>
+/// <example>
+/// <code>$standby | Mount-WalArchive -Primary $primary</code>
+/// <para>The primary archives to pgBackRest: see that this standby's host reaches the same stanza, and remember it for New-PgStandby.</para>
 /// </example>
 [Cmdlet(VerbsData.Mount, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(PgServer))]
@@ -31,10 +36,10 @@ public sealed class MountWalArchiveCommand : PitrCmdlet
     [ValidateNotNull]
     public PgServer Primary { get; set; } = null!;
 
-    /// <summary>A directory on the standby's host that does not exist yet or is empty.</summary>
-    [Parameter(Mandatory = true, Position = 1)]
+    /// <summary>A directory on the standby's host that does not exist yet or is empty. Not used where the primary archives to a repository.</summary>
+    [Parameter(Position = 1)]
     [ValidateNotNullOrEmpty]
-    public string MountPoint { get; set; } = "";
+    public string? MountPoint { get; set; }
 
     /// <summary>The primary's name or address as the standby sees it. By default the one that this client connected to.</summary>
     [Parameter]

@@ -127,7 +127,7 @@ public class MountPlanTests
 
     private static Task<Planned<PgServer>> MountAsync(MountOptions options) => MountPlan.BuildAsync(options, new SilentFeedback(), default);
 
-    private static PgServer ServerOn(FakeRemoteHost host) => new()
+    internal static PgServer ServerOn(FakeRemoteHost host) => new()
     {
         Host = host.Host,
         Name = "15/main",
