@@ -1,10 +1,10 @@
 #!/bin/sh
-# pitrps-restore, version 4. Installed by PitrPS; PostgreSQL runs it as its restore_command:
+# pitrps-restore, version 5. Installed by PitrPS; PostgreSQL runs it as its restore_command:
 #
 #   pitrps-restore ARCHIVE NAME TARGET [DATA-DIRECTORY]     (restore_command = 'pitrps-restore ARCHIVE "%f" "%p"')
 #
 # Copies one file of the archive to TARGET, if it is whole, of this cluster, and what its name says; a segment may lie there
-# compressed, as NAME.zst or NAME.lz4. A standby that has the segment in pg_wal already is told "not there": then it reads
+# compressed, as NAME.zst or NAME.lz4. ARCHIVE is a directory, or pgbackrest:STANZA. A standby that has the segment in pg_wal already is told "not there": then it reads
 # that one, several times faster than it comes through here.
 # How it ends means different things to PostgreSQL, so it looks what the server is doing (DATA-DIRECTORY, else the
 # current one):
@@ -163,6 +163,66 @@ source_copy() {
   command -v "$unpack" > /dev/null || { why="it is compressed, and $unpack is not installed on this host"; return 2; }
   timeout -k 5 "$limit" "$unpack" -q -d -c -- "$file" > "$target" < /dev/null || { why="$file cannot be unpacked to $target"; return 2; }
 }
+
+# pgBackRest instead of a directory: its archive-get copies, or fails, or says "not found" with 1. That is no proof: of two
+# repositories one may be out of reach. It is one when every repository can be read and the stanza is this cluster's.
+case $archive in
+  pgbackrest:*)
+    stanza=${archive#pgbackrest:}
+    has_asked=
+
+    source_is_healthy() {
+      # A copy needs no proof, and this is a question to the repository's host.
+      [ -n "$has_asked" ] || return 0
+      said=$(timeout -k 5 120 pgbackrest --stanza="$stanza" --log-level-console=off --log-level-file=off --log-level-stderr=off info --output=json < /dev/null 2>&1) ||
+        { why="the repository is out of reach: pgbackrest info ended with $?"; return 1; }
+      why="the repository is out of reach: pgbackrest info says nothing of a stanza $stanza"
+      rest=$said
+      case $rest in *'"status":{"code":'*) ;; *) return 1 ;; esac
+      while :; do
+        case $rest in *'"status":{"code":'*) rest=${rest#*'"status":{"code":'} ;; *) break ;; esac
+        # No backup (2), and what is different between repositories (4), are not of interest here; each of them has a code of its own.
+        case $rest in
+          [024],*) ;;
+          *) why="the repository is out of reach or has no stanza $stanza: ${rest#*'"message":'}"; why=${why%%\}*}; return 1 ;;
+        esac
+      done
+      why="the stanza $stanza is not that of the cluster $cluster"
+      case $said in *"\"system-id\":$cluster,"* | *"\"system-id\":$cluster}"*) return 0 ;; *) return 1 ;; esac
+    }
+
+    source_has() {
+      return 0
+    }
+
+    source_copy() {
+      data_directory=$(cd -- "$data" && pwd -P) || { why="$data cannot be entered"; return 2; }
+      case $target in /*) to=$target ;; *) to=$(pwd -P)/$target ;; esac
+      # Where a proof can be needed the tool is asked itself, not what it has noted of an earlier question.
+      set --
+      [ "$in_doubt" = 1 ] || set -- --no-archive-async
+      said=$(timeout -k 5 600 pgbackrest --stanza="$stanza" --pg1-path="$data_directory" "$@" --log-level-console=off --log-level-stderr=warn archive-get "$name" "$to" < /dev/null 2>&1)
+      ended=$?
+      has_asked=yes
+      case $ended:$said in
+        0:*) ;;
+        1:*'WARN: repo'*) why="not every repository answers: $said"; return 2 ;;
+        1:*) return 1 ;;
+        124:* | 137:*) why="pgbackrest does not answer"; return 2 ;;
+        127:*) why="there is no program pgbackrest on this host"; return 2 ;;
+        *) why="pgbackrest archive-get ended with $ended: $said"; return 2 ;;
+      esac
+      [ -f "$target" ] || { why="pgbackrest says that it is there, and it is not"; return 2; }
+      # No marker says how long a segment is; its own first page does, and check_segment holds all the rest against it.
+      segment_size=$(stat -c %s -- "$target")
+      if [ "$kind" = segment ]; then
+        # shellcheck disable=SC2046
+        set -- $(od -A n -t u4 -j 32 -N 4 -- "$target")
+        [ "${1-0}" -lt 1048576 ] || segment_size=$1
+      fi
+    }
+    ;;
+esac
 
 # --- The end of the source.
 
