@@ -25,6 +25,7 @@ using PitrPS.Servers;
 [assembly: TypeForwardedTo(typeof(WalRepository))]
 [assembly: TypeForwardedTo(typeof(WalRepositoryKind))]
 [assembly: TypeForwardedTo(typeof(ServerRole))]
+[assembly: TypeForwardedTo(typeof(WalCompression))]
 [assembly: TypeForwardedTo(typeof(IncidentKind))]
 [assembly: TypeForwardedTo(typeof(IncidentTable))]
 [assembly: TypeForwardedTo(typeof(PgIncident))]

@@ -16,6 +16,9 @@ internal sealed record ArchiveFacts
     /// <summary>The beginnings of the files, by name.</summary>
     public IReadOnlyDictionary<string, byte[]> Heads { get; init; } = new Dictionary<string, byte[]>();
 
+    /// <summary>The beginnings of what the compressed ones hold; empty for what cannot be unpacked, absent where the host cannot unpack it.</summary>
+    public IReadOnlyDictionary<string, byte[]> Unpacked { get; init; } = new Dictionary<string, byte[]>();
+
     public ulong? Cluster { get; init; }
 
     /// <summary>The server's timeline.</summary>
@@ -43,6 +46,7 @@ internal sealed class ArchiveCheck
     private readonly TimelineHistory _way;
     private readonly Dictionary<(uint Timeline, ulong Number), List<ArchiveFile>> _files;
     private bool _isSound = true;
+    private int _unopened;
 
     private ArchiveCheck(ArchiveFacts facts)
     {
@@ -215,7 +219,7 @@ internal sealed class ArchiveCheck
     {
         var file = files[0];
         var segment = new WalSegment(timeline, number, _size);
-        var (state, detail) = file.File is WalFile.Compressed packed ? OfCompressed(packed, file.Size) : OfSegment(segment, file);
+        var (state, detail) = file.File is WalFile.Compressed packed ? OfCompressed(segment, packed, file.Size) : OfSegment(segment, file);
         if (state == WalSegmentState.Found && !IsOnTheWay(timeline, number))
         {
             state = WalSegmentState.WrongTimeline;
@@ -241,11 +245,11 @@ internal sealed class ArchiveCheck
             return (file.Size < _size ? WalSegmentState.Short : WalSegmentState.Long, $"it has {file.Size} bytes, a segment has {_size}");
         }
 
-        if (!_facts.Heads.TryGetValue(file.File.Name, out var head) || head.Length < ArchiveListing.HeadSize)
-        {
-            return (WalSegmentState.Unreadable, "it cannot be read");
-        }
+        return _facts.Heads.TryGetValue(file.File.Name, out var head) && head.Length >= ArchiveListing.HeadSize ? OfPage(segment, head) : (WalSegmentState.Unreadable, "it cannot be read");
+    }
 
+    private (WalSegmentState State, string? Detail) OfPage(WalSegment segment, byte[] head)
+    {
         if (head.All(b => b == 0))
         {
             return (WalSegmentState.Zeroed, "its first page is zeros");
@@ -283,7 +287,7 @@ internal sealed class ArchiveCheck
             $"its first page is of timeline {page}" + (history is null ? "" : $", at {segment.Start} that would be {history.TimelineAt(segment.Start)}"));
     }
 
-    private (WalSegmentState State, string? Detail) OfCompressed(WalFile.Compressed file, long size)
+    private (WalSegmentState State, string? Detail) OfCompressed(WalSegment segment, WalFile.Compressed file, long size)
     {
         if (size == 0)
         {
@@ -306,7 +310,18 @@ internal sealed class ArchiveCheck
             ".lz4" => [0x04, 0x22, 0x4D, 0x18],
             _ => [0x1F, 0x8B],
         };
-        return head.AsSpan().StartsWith(magic) ? (WalSegmentState.Found, null) : (WalSegmentState.Damaged, $"it is not compressed as {file.Suffix} says");
+        if (!head.AsSpan().StartsWith(magic))
+        {
+            return (WalSegmentState.Damaged, $"it is not compressed as {file.Suffix} says");
+        }
+
+        if (!_facts.Unpacked.TryGetValue(file.Name, out var page))
+        {
+            _unopened++;
+            return (WalSegmentState.Found, "what it holds was not looked at");
+        }
+
+        return page.Length >= ArchiveListing.HeadSize ? OfPage(segment, page) : (WalSegmentState.Damaged, "it cannot be decompressed");
     }
 
     // One file for each number: where a timeline ends inside a segment, the segment of the one that goes on from there has all of both.
@@ -399,6 +414,11 @@ internal sealed class ArchiveCheck
         if (groups.Count > most)
         {
             _warnings.Add($"And {groups.Count - most} more stretches like these; Problems has each segment.");
+        }
+
+        if (_unopened > 0)
+        {
+            _warnings.Add($"{_unopened} compressed segments could not be looked into: the host lacks the program that compressed them.");
         }
 
         if (archiver is { IsFailing: true })

@@ -108,10 +108,22 @@ internal sealed partial record ArchiveListing
     // Names come by standard input. head opens one file after the other and says each one's name before its bytes, so that one that has gone meanwhile shifts nothing.
     internal const string HeadsScript = """cd -- "$1" && xargs -r head -v -c "$2" -- | base64""";
 
+    // The same of what a compressed file holds. Without its program nothing is said of a file; a name and nothing is what cannot be unpacked.
+    internal const string UnpackedHeadsScript =
+        """
+        cd -- "$1" || exit
+        while read -r f; do
+          case $f in *.zst) unpack=zstd ;; *.lz4) unpack=lz4 ;; *) unpack=gzip ;; esac
+          command -v "$unpack" >/dev/null && [ -r "$f" ] || continue
+          printf '\n==> %s <==\n' "$f"
+          "$unpack" -d -c -q < "$f" 2>/dev/null | head -c "$2"
+        done | base64
+        """;
+
     /// <summary>How much of a file is looked at: a first page's long header.</summary>
     internal const int HeadSize = 40;
 
-    /// <summary>The beginnings that <see cref="HeadsScript"/> printed, by name; a file that could not be read is absent or empty.</summary>
+    /// <summary>The beginnings that <see cref="HeadsScript"/> or <see cref="UnpackedHeadsScript"/> printed, by name; a file that could not be read is absent or empty.</summary>
     public static IReadOnlyDictionary<string, byte[]> ParseHeads(string output)
     {
         var text = Encoding.Latin1.GetString(Convert.FromBase64String(output));

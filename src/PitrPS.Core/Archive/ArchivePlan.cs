@@ -11,8 +11,9 @@ namespace PitrPS.Archive;
 /// <param name="HeartbeatInterval">Whole seconds; zero for no heartbeat.</param>
 /// <param name="ArchiveTimeout">archive_timeout, whole seconds.</param>
 /// <param name="RetainFor">How long archived WAL is kept, whole seconds; zero for ever, null as it is now.</param>
+/// <param name="Compression">How segments are compressed from now on; null as it is now.</param>
 /// <param name="Force">Take the place of another archive_command, take over a directory that has files in it.</param>
-internal sealed record ArchiveOptions(PgServer Server, string Path, TimeSpan HeartbeatInterval, TimeSpan ArchiveTimeout, TimeSpan? RetainFor, bool Force);
+internal sealed record ArchiveOptions(PgServer Server, string Path, TimeSpan HeartbeatInterval, TimeSpan ArchiveTimeout, TimeSpan? RetainFor, WalCompression? Compression, bool Force);
 
 /// <summary>
 /// Enable-WalArchive: a directory that only the server writes and only the readers' group reads, an archive_command that is durable,
@@ -32,6 +33,7 @@ internal sealed class ArchivePlan
     private readonly string _path;
     private readonly ArchiveReader _reader;
     private TimeSpan? _retainFor;
+    private WalCompression _compression;
 
     private ArchivePlan(ArchiveOptions options)
     {
@@ -40,11 +42,12 @@ internal sealed class ArchivePlan
         _path = options.Path.Length > 1 ? options.Path.TrimEnd('/') : options.Path;
         _reader = ArchiveReader.Of(_server);
         _retainFor = options.RetainFor;
+        _compression = options.Compression ?? options.Server.ArchiveCompression;
     }
 
     /// <exception cref="PitrException">
     /// <c>PitrPS.InvalidPath</c>, <c>PitrPS.InvalidInterval</c>, <c>PitrPS.InvalidRetention</c>, <c>PitrPS.NotAPrimary</c>, <c>PitrPS.ArchiveCommandExists</c>,
-    /// <c>PitrPS.ArchiveDirectoryInUse</c>, <c>PitrPS.ArchiveOfAnotherCluster</c>; when carried out also <c>PitrPS.ArchiveNotWorking</c>.
+    /// <c>PitrPS.ArchiveDirectoryInUse</c>, <c>PitrPS.ArchiveOfAnotherCluster</c>; when carried out also <c>PitrPS.CompressionUnavailable</c>, <c>PitrPS.ArchiveNotWorking</c>.
     /// </exception>
     public static Task<Planned<PgServer>> BuildAsync(ArchiveOptions options, IFeedback feedback, CancellationToken cancel) => new ArchivePlan(options).BuildAsync(feedback, cancel);
 
@@ -60,10 +63,18 @@ internal sealed class ArchivePlan
         }
 
         var announcements = new List<string>();
+        var was = _server.ArchiveCompression;
+        if (!_server.IsPlanned)
+        {
+            // The server may have been read before somebody else changed it.
+            was = (await ServerState.ReadAsync(_server.Host, _server.Name, cancel).ConfigureAwait(false)).ArchiveCompression ?? WalCompression.None;
+            _compression = _options.Compression ?? was;
+        }
+
         var settings = new Dictionary<string, string?>
         {
             ["archive_mode"] = "on",
-            ["archive_command"] = ArchiveScripts.ArchiveCommand(_path),
+            ["archive_command"] = ArchiveScripts.ArchiveCommand(_path, _compression),
             ["archive_timeout"] = string.Create(CultureInfo.InvariantCulture, $"{_options.ArchiveTimeout.TotalSeconds:0}s"),
         };
         var adopt = false;
@@ -85,6 +96,11 @@ internal sealed class ArchivePlan
             announcements.Add($"WAL that was archived more than {_retainFor} ago is removed from {_path} from now on, except what a standby of this archive or a base backup still needs.");
         }
 
+        if (_compression != was && ArchiveCompression.Program(_compression) is { } program)
+        {
+            announcements.Add($"Segments are compressed by {program} from now on; those that are there stay as they are. A standby that has this archive mounted already needs {program}, too: run Mount-WalArchive for it again, which installs it.");
+        }
+
         var plan = new Plan
         {
             Operation = "Enable-WalArchive",
@@ -98,10 +114,12 @@ internal sealed class ArchivePlan
                 ["heartbeatSeconds"] = _options.HeartbeatInterval.TotalSeconds.ToString("0", CultureInfo.InvariantCulture),
                 ["archiveTimeoutSeconds"] = _options.ArchiveTimeout.TotalSeconds.ToString("0", CultureInfo.InvariantCulture),
                 ["retainSeconds"] = (_retainFor ?? TimeSpan.Zero).TotalSeconds.ToString("0", CultureInfo.InvariantCulture),
+                ["compression"] = _compression.ToString(),
             },
             WayBack = "Disable-WalArchive",
             Steps =
             [
+                .. ArchiveCompression.ProgramSteps(_server.Host, [_compression]),
                 _reader.GroupStep(),
                 Directory(),
                 .. SelinuxSteps.Label(_server.Host, "selinux", _path, SelinuxSteps.DatabaseType),
@@ -115,7 +133,7 @@ internal sealed class ArchivePlan
                 Remember(),
             ],
         };
-        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(_server, feedback, token), () => _server with { ArchiveDirectory = _path, ArchiveRepository = null, ArchiveRetention = _retainFor > TimeSpan.Zero ? _retainFor : null, IsPlanned = true });
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(_server, feedback, token), () => _server with { ArchiveDirectory = _path, ArchiveRepository = null, ArchiveRetention = _retainFor > TimeSpan.Zero ? _retainFor : null, ArchiveCompression = _compression, IsPlanned = true });
     }
 
     private async Task ReadSettingsAsync(Dictionary<string, string?> settings, List<string> announcements, IFeedback feedback, CancellationToken cancel)
@@ -228,8 +246,8 @@ internal sealed class ArchivePlan
     private async Task<PitrException> NotWorkingAsync(StepRun run, string segment, ArchiverState archiver)
     {
         var tried = archiver.IsFailing && archiver.LastFailed is { } failed ? failed : segment;
-        var byHand = await _server.Host.Remote.RunAsync(RemoteCommand.Shell("""cd -- "$1" && exec "$2" "$3" "pg_wal/$4" "$4" """,
-            _server.DataDirectory, ArchiveScripts.ArchivePath, _path, tried).As(_server.OsUser), run.Cancel).ConfigureAwait(false);
+        var byHand = await _server.Host.Remote.RunAsync(RemoteCommand.Shell("""cd -- "$1" && exec "$2" "$3" "pg_wal/$4" "$4" "$5" """,
+            _server.DataDirectory, ArchiveScripts.ArchivePath, _path, tried, ArchiveCompression.Program(_compression) ?? "").As(_server.OsUser), run.Cancel).ConfigureAwait(false);
         return new PitrException("PitrPS.ArchiveNotWorking", ErrorKind.InvalidResult,
             byHand.Succeeded
                 ? $"{tried} of {_server.Id} has not arrived in {_path}, though the archive script succeeds when it is run by hand: the server's archiver does not run it, or not as it is set."
@@ -250,11 +268,14 @@ internal sealed class ArchivePlan
         ArchiveStanza = null,
         HeartbeatSeconds = _options.HeartbeatInterval > TimeSpan.Zero ? (int)_options.HeartbeatInterval.TotalSeconds : null,
         RetainSeconds = _retainFor > TimeSpan.Zero ? (int)_retainFor.Value.TotalSeconds : null,
+        ArchiveCompression = _compression == WalCompression.None ? null : _compression,
     };
 
     private Task<ArchiverState> ArchiverAsync(StepRun run) => ArchiverState.ReadAsync(_server, run.Feedback, run.Cancel);
 
     private Task<IReadOnlyList<SqlRow>> QueryAsync(StepRun run, string sql) => ServerSql.QueryAsync(_server, "postgres", sql, run.Feedback, run.Cancel);
 
-    private Task<bool> HasArrivedAsync(StepRun run, string name) => run.TestAsync(RemoteCommand.Of("test", "-s", $"{_path}/{name}").AsRoot());
+    // Compressed otherwise, or not at all, is as good: then it was archived before.
+    private Task<bool> HasArrivedAsync(StepRun run, string name) =>
+        run.TestAsync(RemoteCommand.Shell("""[ -s "$1" ] || [ -s "$1.zst" ] || [ -s "$1.lz4" ]""", $"{_path}/{name}").AsRoot());
 }

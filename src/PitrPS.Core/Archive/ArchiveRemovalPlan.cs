@@ -49,13 +49,13 @@ internal static class ArchiveRemovalPlan
             WayBack = "Enable-WalArchive",
             Steps = [Heartbeat.GoneStep(server), .. Retention.GoneSteps(server), .. OwnedSettings.Steps(server, "settings", settings), Forget(server)],
         };
-        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(server, feedback, token), () => server with { ArchiveDirectory = null, ArchiveRepository = null, ArchiveRetention = null, IsPlanned = true });
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(server, feedback, token), () => server with { ArchiveDirectory = null, ArchiveRepository = null, ArchiveRetention = null, ArchiveCompression = WalCompression.None, IsPlanned = true });
     }
 
     private static Step Forget(PgServer server) => new("state", "Forget the archive in PitrPS's state on the host", server.Host)
     {
-        IsDone = async run => await ServerState.ReadAsync(server.Host, server.Name, run.Cancel).ConfigureAwait(false) is { ArchiveDirectory: null, ArchiveStanza: null, HeartbeatSeconds: null, RetainSeconds: null },
-        Do = run => ServerState.UpdateAsync(server.Host, server.Name, state => state with { ArchiveDirectory = null, ArchiveStanza = null, HeartbeatSeconds = null, RetainSeconds = null }, run.Cancel),
+        IsDone = async run => await ServerState.ReadAsync(server.Host, server.Name, run.Cancel).ConfigureAwait(false) is { ArchiveDirectory: null, ArchiveStanza: null, HeartbeatSeconds: null, RetainSeconds: null, ArchiveCompression: null },
+        Do = run => ServerState.UpdateAsync(server.Host, server.Name, state => state with { ArchiveDirectory = null, ArchiveStanza = null, HeartbeatSeconds = null, RetainSeconds = null, ArchiveCompression = null }, run.Cancel),
         Preview = [$"write {ServerState.PathOf(server.Name)}"],
     };
 }

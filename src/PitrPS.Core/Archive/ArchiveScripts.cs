@@ -26,7 +26,8 @@ internal static class ArchiveScripts
     public static Step InstallRetention(PgHost host) => Install(host, RetainPath, "retention of the archive");
 
     /// <summary>archive_command for an archive on the server's own host.</summary>
-    public static string ArchiveCommand(string directory) => $"""{ArchivePath} {InCommand(directory)} "%p" "%f" """.TrimEnd();
+    public static string ArchiveCommand(string directory, WalCompression compression = WalCompression.None) =>
+        $"""{ArchivePath} {InCommand(directory)} "%p" "%f" {ArchiveCompression.Program(compression)}""".TrimEnd();
 
     /// <summary>Whether a server's archive_command is one of ours.</summary>
     public static bool IsOurs(string archiveCommand) => archiveCommand.StartsWith(ArchivePath + " ", StringComparison.Ordinal);

@@ -18,7 +18,7 @@ internal static class MountPlan
 {
     /// <exception cref="PitrException">
     /// <c>PitrPS.MountPointRequired</c>, <c>PitrPS.InvalidPath</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.ArchiveMountedElsewhere</c>, <c>PitrPS.MountPointInUse</c>,
-    /// and what <see cref="PrimaryRoute.TryAsync"/> throws; when carried out also <c>PitrPS.MountNotWorking</c>.
+    /// and what <see cref="PrimaryRoute.TryAsync"/> throws; when carried out also <c>PitrPS.CompressionUnavailable</c>, <c>PitrPS.MountNotWorking</c>.
     /// </exception>
     public static async Task<Planned<PgServer>> BuildAsync(MountOptions options, IFeedback feedback, CancellationToken cancel)
     {
@@ -57,6 +57,7 @@ internal static class MountPlan
         var mount = new ArchiveMount(standby, mountPoint);
         var reader = ArchiveReader.Of(primary);
         await RequireFreeAsync(standby, mount, cancel).ConfigureAwait(false);
+        var compressions = await ArchiveCompression.InAsync(primary, cancel).ConfigureAwait(false);
         var route = await PrimaryRoute.TryAsync(standby.Host, primary.Host, options.PrimaryAddress ?? primary.Host.Address, options.PrimarySshPort ?? primary.Host.Port, reader.Account, cancel).ConfigureAwait(false);
         var sshdConfig = await SshdConfig.PlaceAsync(primary.Host, reader.Account, cancel).ConfigureAwait(false);
 
@@ -80,6 +81,7 @@ internal static class MountPlan
             WayBack = "Dismount-WalArchive",
             Steps =
             [
+                .. ArchiveCompression.ProgramSteps(standby.Host, compressions),
                 .. mount.KeySteps(),
                 .. reader.PrimarySteps(directory, sshdConfig),
                 // Before it can read: what it needs must not go meanwhile.

@@ -163,6 +163,7 @@ internal sealed class RepositoryPlan
         ArchiveStanza = _options.Stanza,
         HeartbeatSeconds = _options.HeartbeatInterval > TimeSpan.Zero ? (int)_options.HeartbeatInterval.TotalSeconds : null,
         RetainSeconds = null,
+        ArchiveCompression = null,
     };
 
     private Task<ArchiverState> ArchiverAsync(StepRun run) => ArchiverState.ReadAsync(_server, run.Feedback, run.Cancel);

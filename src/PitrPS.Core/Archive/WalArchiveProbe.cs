@@ -70,12 +70,14 @@ internal sealed class WalArchiveProbe
         {
             Lsn? neededFrom = _server.IsStandby ? position.Redo : null;
             var (files, heads) = await HeadsAsync(listing, neededFrom, cancel).ConfigureAwait(false);
+            var unpacked = await UnpackedAsync(files, heads, cancel).ConfigureAwait(false);
             var report = ArchiveCheck.Of(new ArchiveFacts
             {
                 Server = _server,
                 Path = _path,
                 Listing = files,
                 Heads = heads,
+                Unpacked = unpacked,
                 Cluster = position.Cluster,
                 Timeline = position.TimelineIn(files),
                 End = position.End,
@@ -245,20 +247,51 @@ internal sealed class WalArchiveProbe
         return (listing with { Files = [.. listing.Files.Where(f => !gone.Contains(f.File.Name))] }, heads);
     }
 
-    private async Task<IReadOnlyDictionary<string, byte[]>> ReadHeadsAsync(IReadOnlyList<string> names, CancellationToken cancel)
+    // A process for each, which stops after the first block.
+    private async Task<IReadOnlyDictionary<string, byte[]>> UnpackedAsync(ArchiveListing listing, IReadOnlyDictionary<string, byte[]> heads, CancellationToken cancel)
     {
-        var said = await AskAsync(RemoteCommand.Shell(ArchiveListing.HeadsScript, _path, ArchiveListing.HeadSize.ToString(CultureInfo.InvariantCulture))
+        var names = listing.Files.Where(f => f.File is WalFile.Compressed && heads.ContainsKey(f.File.Name)).Select(f => f.File.Name).Order(StringComparer.Ordinal).ToList();
+        var unpacked = new Dictionary<string, byte[]>(StringComparer.Ordinal);
+        await Parallel.ForEachAsync(names.Chunk(BatchOfMount), new ParallelOptions { MaxDegreeOfParallelism = _server.IsStandby ? LanesOfMount : 2, CancellationToken = cancel }, async (some, token) =>
+        {
+            var read = await ReadHeadsAsync(some, token, ArchiveListing.UnpackedHeadsScript).ConfigureAwait(false);
+            lock (unpacked)
+            {
+                foreach (var (name, head) in read)
+                {
+                    unpacked[name] = head;
+                }
+
+                Note($"{unpacked.Count} of {names.Count} compressed segments", unpacked.Count, names.Count);
+            }
+        }).ConfigureAwait(false);
+        return unpacked;
+    }
+
+    private async Task<IReadOnlyDictionary<string, byte[]>> ReadHeadsAsync(IReadOnlyList<string> names, CancellationToken cancel, string script = ArchiveListing.HeadsScript)
+    {
+        var said = await AskAsync(RemoteCommand.Shell(script, _path, ArchiveListing.HeadSize.ToString(CultureInfo.InvariantCulture))
             .WithInput(string.Join('\n', names) + "\n"), cancel).ConfigureAwait(false);
         return ArchiveListing.ParseHeads(said.Output);
     }
 
     // Of some segments, the first or the last COMMIT of the first one that has any.
+    // pg_waldump wants a plain file: of a compressed one there is a copy as long as it is read.
     private const string CommitScript =
         """
         program=$1 archive=$2 which=$3
         shift 3
+        trap 'rm -rf -- "${work-}"' EXIT
+        trap 'exit 129' HUP INT TERM PIPE
         for segment; do
-          time=$(timeout -k 2 60 "$program" -r Transaction -p "$archive" "$segment" "$segment" 2>/dev/null |
+          from=$archive
+          case $segment in *.zst) unpack=zstd ;; *.lz4) unpack=lz4 ;; *.gz) unpack=gzip ;; *) unpack= ;; esac
+          if [ "$unpack" ]; then
+            work=${work-$(mktemp -d)} && from=$work || exit
+            timeout -k 2 60 "$unpack" -d -c -q < "$archive/$segment" > "$work/${segment%.*}" 2>/dev/null || continue
+            segment=${segment%.*}
+          fi
+          time=$(timeout -k 2 60 "$program" -r Transaction -p "$from" "$segment" "$segment" 2>/dev/null |
             sed -n 's/.* desc: COMMIT \([0-9-]* [0-9:.]*\) UTC.*/\1/p' | "$which" -n 1)
           [ -z "$time" ] || { echo "$time"; exit; }
         done
@@ -271,7 +304,7 @@ internal sealed class WalArchiveProbe
             return report;
         }
 
-        var range = report.Segments.Where(s => s.IsRecoverable && s.Start >= first && s.Start < last && s.Name.Length == 24).ToList();
+        var range = report.Segments.Where(s => s.IsRecoverable && s.Start >= first && s.Start < last).ToList();
         Note("reading the times of its first and last COMMIT", 0, null);
         return report with
         {

@@ -111,7 +111,7 @@ public sealed record WalArchiverClaim
 /// <summary>
 /// What is in a WAL archive, checked against what should be there. Sizes are bytes, times UTC by the host's clock.
 /// The checks are those that decide whether a server takes a segment: size, and on the first page magic, address, system identifier, segment size and timeline;
-/// of a compressed segment only that it is what its suffix says.
+/// of a compressed segment the first page is decompressed for that, and its size is not known.
 /// Source: src/include/access/xlog_internal.h (XLogLongPageHeaderData), src/backend/access/transam/timeline.c.
 /// </summary>
 public sealed record WalArchiveReport

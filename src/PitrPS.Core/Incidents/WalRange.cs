@@ -16,8 +16,12 @@ internal enum WalPlace
 /// <summary>A segment file of a range and where it is read from.</summary>
 /// <param name="Segment">The file's own timeline and number.</param>
 /// <param name="Place">pg_wal or the archive.</param>
-/// <param name="Path">The file on the standby's host.</param>
-internal sealed record WalPiece(WalSegment Segment, WalPlace Place, string Path);
+/// <param name="Path">The file on the standby's host; of a compressed one with its suffix.</param>
+internal sealed record WalPiece(WalSegment Segment, WalPlace Place, string Path)
+{
+    /// <summary>It has to be decompressed before anything else can read it.</summary>
+    public bool IsCompressed { get; init; }
+}
 
 /// <summary>
 /// The WAL that a standby has on its own host, from its redo position on: which segments there are, where each is read from (pg_wal first, the archive only for the rest),
@@ -111,6 +115,8 @@ internal sealed partial class WalRange
             }
         }
 
+        // What restore_command does not understand is not there for a recovery.
+        archive = archive with { Packed = archive.Packed.Where(p => ArchiveCompression.IsRestored(position.RestoreCommand, p.Value)).ToDictionary() };
         return Of(server, position, pgWal, archive, archiveDirectory, problem);
     }
 
@@ -137,7 +143,7 @@ internal sealed partial class WalRange
             {
                 var segment = new WalSegment(timeline, number, size);
                 var isUnfinished = number == pgWalEnd && known is null;
-                if (InPgWal(segment) && !(isUnfinished && archive.Segments.Contains(segment)))
+                if (InPgWal(segment) && !(isUnfinished && archive.Has(segment)))
                 {
                     return new WalPiece(segment, WalPlace.PgWal, $"{server.DataDirectory}/pg_wal/{segment.Name}");
                 }
@@ -146,6 +152,11 @@ internal sealed partial class WalRange
                 {
                     return new WalPiece(segment, WalPlace.Archive, $"{archiveDirectory}/{segment.Name}");
                 }
+
+                if (archive.Packed.TryGetValue(segment, out var suffix))
+                {
+                    return new WalPiece(segment, WalPlace.Archive, $"{archiveDirectory}/{segment.Name}{suffix}") { IsCompressed = true };
+                }
             }
 
             return null;
@@ -153,7 +164,7 @@ internal sealed partial class WalRange
 
         var last = known is { } until
             ? WalSegment.Before(until, 1, size).Number
-            : archive.Segments.Concat(pgWal.Segments.Where(InPgWal)).Where(s => s.Number >= first && history.TimelinesIn(s.Number, size).Contains(s.Timeline))
+            : archive.Segments.Concat(archive.Packed.Keys).Concat(pgWal.Segments.Where(InPgWal)).Where(s => s.Number >= first && history.TimelinesIn(s.Number, size).Contains(s.Timeline))
                 .Select(s => s.Number).DefaultIfEmpty(first).Max();
         var pieces = new List<WalPiece>();
         var missing = new List<WalSegment>();
@@ -229,7 +240,7 @@ internal sealed partial class WalRange
     internal const string ListScript =
         """
         cd "$1" || exit
-        find . -maxdepth 1 -type f -name '????????????????????????' -printf 'segment %f %s\n' || exit
+        find . -maxdepth 1 -type f \( -name '????????????????????????' -printf 'segment %f %s\n' -o -name '????????????????????????.*' -size +0 -printf 'packed %f\n' \) || exit
         for h in *.history; do
           [ -f "$h" ] && sed "s/^/history $h /" "$h"
         done
@@ -248,10 +259,17 @@ internal sealed record WalListing(IReadOnlySet<WalSegment> Segments, IReadOnlyDi
 {
     public static readonly WalListing Empty = new(new HashSet<WalSegment>(), new Dictionary<uint, string>(), null);
 
+    /// <summary>The segments that are there compressed, with their suffixes.</summary>
+    public IReadOnlyDictionary<WalSegment, string> Packed { get; init; } = new Dictionary<WalSegment, string>();
+
+    /// <summary>Whether it is there, compressed or not.</summary>
+    public bool Has(WalSegment segment) => Segments.Contains(segment) || Packed.ContainsKey(segment);
+
     /// <summary>Reads the listing; a file that does not have a segment's size is none.</summary>
     public static WalListing Parse(string text, long segmentSize)
     {
         var segments = new HashSet<WalSegment>();
+        var packed = new Dictionary<WalSegment, string>();
         var histories = new Dictionary<uint, string>();
         WalSegment? last = null;
         foreach (var words in text.Split('\n').Select(l => l.Split(' ', 3)).Where(w => w.Length > 1))
@@ -260,6 +278,10 @@ internal sealed record WalListing(IReadOnlySet<WalSegment> Segments, IReadOnlyDi
             {
                 case "segment" when words.Length == 3 && WalSegment.TryParse(words[1], segmentSize, out var segment) && long.Parse(words[2], CultureInfo.InvariantCulture) == segmentSize:
                     segments.Add(segment);
+                    break;
+                case "packed" when WalFile.Of(words[1], segmentSize) is WalFile.Compressed compressed:
+                    // .zst and .lz4 go before .gz, which the fewest restore from.
+                    packed[compressed.Wal] = packed.GetValueOrDefault(compressed.Wal, "") is { } other && string.CompareOrdinal(other, compressed.Suffix) > 0 ? other : compressed.Suffix;
                     break;
                 case "history" when WalFile.Of(words[1], segmentSize) is WalFile.History history:
                     histories[history.Timeline] = histories.GetValueOrDefault(history.Timeline, "") + (words.Length == 3 ? words[2] : "") + "\n";
@@ -270,6 +292,6 @@ internal sealed record WalListing(IReadOnlySet<WalSegment> Segments, IReadOnlyDi
             }
         }
 
-        return new WalListing(segments, histories, last);
+        return new WalListing(segments, histories, last) { Packed = packed };
     }
 }

@@ -44,11 +44,16 @@ internal interface IWalReader
 /// <summary>
 /// Reads the WAL of a <see cref="WalRange"/> with the server's own pg_waldump, on the standby's host, as the database's OS user, with low priority.
 /// The segments of pg_wal and archive are linked into one private directory, all under the newest timeline's name, so that one pg_waldump reads across places and timeline switches.
+/// Compressed segments are put there as plain files, a few at a time: pg_waldump reads one after the other, and waits 5 s for one that is not there yet.
 /// Source: src/bin/pg_waldump/pg_waldump.c.
 /// </summary>
 internal sealed partial class WalScan(WalRange range, IFeedback feedback) : IWalReader
 {
     private static readonly TimeSpan Limit = TimeSpan.FromHours(12);
+
+    // Decompressed segments that lie in the scratch directory at the same time: the one that is read, the one before it, to which a record may lead back, and some ahead.
+    private const long ScratchBytes = 128 << 20;
+    private const long FewestInScratch = 4;
 
     // pg_waldump waits 5 s for a segment that is not there, so it is never sent past the last one of a continuous stretch.
     private Lsn ClampEnd(Lsn to) => to < range.ContinuousTo ? to : range.ContinuousTo;
@@ -175,7 +180,8 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback) : IWal
     }
 
     private RemoteCommand Command(Lsn from, Lsn to, WalFilter filter) =>
-        RemoteCommand.Shell(Script, [range.Server.Program("pg_waldump"), range.History.Timeline.ToString(CultureInfo.InvariantCulture), from.ToString(), to.ToString(), Keep(filter.Condition), .. filter.Passes]) with
+        RemoteCommand.Shell(Script, [range.Server.Program("pg_waldump"), range.History.Timeline.ToString(CultureInfo.InvariantCulture), from.ToString(), to.ToString(), Keep(filter.Condition),
+            Math.Max(FewestInScratch, ScratchBytes / range.Server.WalSegmentSize).ToString(CultureInfo.InvariantCulture), .. filter.Passes]) with
         {
             User = range.Server.OsUser,
             Timeout = Limit,
@@ -183,14 +189,14 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback) : IWal
             Environment = new Dictionary<string, string> { ["TZ"] = "UTC" },
         };
 
-    // Renamed links first, one "name path" a line, then "=", then paths that keep their names, then ".".
+    // First what is renamed or decompressed, one "name path" a line, then "=", then paths that keep their names, then ".".
     private string Links(Lsn from, Lsn to)
     {
         var renamed = new StringBuilder();
         var same = new StringBuilder();
         foreach (var piece in range.Pieces.Where(p => p.Segment.End > from && p.Segment.Start < to))
         {
-            if (piece.Segment.Timeline == range.History.Timeline)
+            if (piece.Segment.Timeline == range.History.Timeline && !piece.IsCompressed)
             {
                 same.Append(piece.Path).Append('\n');
             }
@@ -212,27 +218,92 @@ internal sealed partial class WalScan(WalRange range, IFeedback feedback) : IWal
         {{condition}} { sub(/; inval msgs:.*/, ""); print }
         """;
 
+    // What feeds pg_waldump looks which segment it has open (/proc, it is the same user's) and removes what lies before. When nothing is open it may be waiting for
+    // the next one: then that comes although there is no room. An empty line on stderr with each segment shows it whether anybody listens any more; if not, it ends everything.
     internal const string Script =
         """
-        dump=$1 timeline=$2 from=$3 to=$4 keep=$5; shift 5
-        dir=$(mktemp -d) || exit 70
-        trap 'rm -rf "$dir"' EXIT
+        dump=$1 timeline=$2 from=$3 to=$4 keep=$5 room=$6; shift 6
+        dir=$(mktemp -d "${TMPDIR:-/tmp}/pitrps-wal.XXXXXXXX") || exit 70
+        feeder=
+        trap '[ -z "$feeder" ] || kill "$feeder" 2>/dev/null; rm -rf "$dir"' EXIT
         trap 'exit 129' HUP INT TERM PIPE
+        mkdir "$dir/wal" || exit 70
         while IFS= read -r line && [ "$line" != = ]; do
-          ln -s "${line#* }" "$dir/${line%% *}" || exit 70
+          case $line in
+            *.zst | *.lz4 | *.gz) printf '%s\n' "$line" >> "$dir/packed" || exit 70 ;;
+            *) ln -s "${line#* }" "$dir/wal/${line%% *}" || exit 70 ;;
+          esac
         done
-        sed -n '/^\.$/q;p' | xargs -r -d '\n' sh -c 'exec ln -s "$@" "$0/"' "$dir" || exit 70
+        sed -n '/^\.$/q;p' | xargs -r -d '\n' sh -c 'exec ln -s "$@" "$0/"' "$dir/wal" || exit 70
         low='nice -n 19'
         command -v ionice >/dev/null && low="$low ionice -c 3 -t"
+        unpack() {
+          case $2 in *.zst) program=zstd ;; *.lz4) program=lz4 ;; *) program=gzip ;; esac
+          # One that cannot be decompressed stays away, and pg_waldump says which it lacks.
+          $low "$program" -d -c -q < "$2" > "$dir/next" && mv "$dir/next" "$dir/wal/$1"
+        }
+        feed() {
+          trap '' PIPE
+          held='' count=0 stuck=0 patience=40
+          while read -r name path && [ ! -e "$dir/ended" ]; do
+            while [ "$count" -ge "$room" ]; do
+              pid=$(cat "$dir/pid" 2>/dev/null) || pid=0
+              now=
+              for open in $(readlink /proc/"$pid"/fd/* 2>/dev/null); do
+                case ${open##*/} in *[!0-9A-F]*) ;; ????????????????????????) now=${open##*/}; now=${now#????????} ;; esac
+              done
+              if [ "$now" ]; then
+                kept='' count=0 before=''
+                for each in $held; do
+                  if [ "${each#????????}" \< "$now" ]; then
+                    [ -z "$before" ] || rm -f "$dir/wal/$before"
+                    before=$each
+                  else
+                    kept="$kept $each" count=$((count + 1))
+                  fi
+                done
+                held="$before$kept"
+                [ -z "$before" ] || count=$((count + 1))
+              fi
+              [ "$count" -ge "$room" ] || break
+              # Before it has opened its first one, it is more likely to be just starting.
+              if [ "$now" ]; then stuck=0 patience=10; else stuck=$((stuck + 1)); fi
+              [ "$stuck" -lt "$patience" ] || { stuck=0; break; }
+              [ ! -e "$dir/ended" ] || return
+              sleep 0.05
+            done
+            unpack "$name" "$path"
+            held="$held $name" count=$((count + 1))
+            echo >&2 || { : > "$dir/gone"; kill "$(cat "$dir/pid")" 2>/dev/null; return; }
+          done
+        }
+        # What a power cut left behind; nothing runs for a day.
+        [ ! -s "$dir/packed" ] || find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'pitrps-wal.*' -user "$(id -u)" -mmin +1440 -exec rm -rf {} +
         for pass; do
-          { $low "$dump" -p "$dir" -t "$timeline" -s "$from" -e "$to" $pass; echo "exit $?"; } | awk "$keep"
+          if [ -s "$dir/packed" ]; then
+            rm -f "$dir/pid" "$dir/ended"
+            while read -r name _; do rm -f "$dir/wal/$name"; done < "$dir/packed"
+            # It wants a first file to see how large they are.
+            { read -r name path && unpack "$name" "$path"; } < "$dir/packed"
+            feed < "$dir/packed" &
+            feeder=$!
+          fi
+          { sh -c 'echo $$ > "$0/pid"; exec "$@"' "$dir" $low "$dump" -p "$dir/wal" -t "$timeline" -s "$from" -e "$to" $pass; said=$?; : > "$dir/ended"; echo "exit $said"; } | awk "$keep"
+          [ -z "$feeder" ] || { wait "$feeder"; feeder=; }
+          [ ! -e "$dir/gone" ] || exit 129
         done
         """;
 
     private const string BytesScript =
         """
         while read -r at count path; do
-          if [ "$at" = . ]; then echo; else tail -c "+$at" "$path" | head -c "$count" | base64 -w0; printf ' '; fi
+          case $path in *.zst) unpack=zstd ;; *.lz4) unpack=lz4 ;; *.gz) unpack=gzip ;; *) unpack= ;; esac
+          if [ "$at" = . ]; then
+            echo
+          else
+            if [ "$unpack" ]; then "$unpack" -d -c -q < "$path" 2>/dev/null | tail -c "+$at"; else tail -c "+$at" "$path"; fi | head -c "$count" | base64 -w0
+            printf ' '
+          fi
         done
         """;
 

@@ -260,7 +260,10 @@ internal sealed record RecoveryPreparation(
 
     public string WalSource => Fetched.Count == 0 ? "pg_wal" : "pg_wal and archive";
 
-    public IReadOnlyList<string> Settings => ScratchSettings.Of(Standby, Scratch, Target, Survey, ScratchSettings.RestoreCommand(Position.RestoreCommand, Range.ArchiveDirectory, Fetched));
+    public IReadOnlyList<string> Settings => ScratchSettings.Of(Standby, Scratch, Target, Survey, ScratchSettings.RestoreCommand(Restores, Range.ArchiveDirectory, Fetched));
+
+    // A standby that has a mount of PitrPS and no restore_command has at least the script.
+    private string Restores => Position.RestoreCommand.Trim().Length == 0 && Standby.ArchiveMountPoint is { } mountPoint ? Archive.ArchiveScripts.RestoreCommand(Standby, mountPoint) : Position.RestoreCommand;
 
     public string Description => $"PitrPS: scratch server of {Standby.Name}, recovered to {Target.Words}";
 

@@ -85,6 +85,9 @@ public sealed record PgServer
     /// <summary>On a standby: the repository from which it restores instead of a mount; null for none.</summary>
     public WalRepository? RestoreRepository { get; init; }
 
+    /// <summary>On a primary: how the segments of its archive are compressed from now on; older ones may lie there otherwise.</summary>
+    public WalCompression ArchiveCompression { get; init; }
+
     /// <summary>On a standby: where the primary's archive is mounted; null when it is not.</summary>
     public string? ArchiveMountPoint { get; init; }
 

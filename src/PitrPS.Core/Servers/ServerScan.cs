@@ -92,6 +92,7 @@ internal sealed class ServerScan
             WalSegmentSize = Number(cluster.Control("Bytes per WAL segment")) ?? 16 << 20,
             ArchiveDirectory = state.ArchiveDirectory,
             ArchiveRetention = state.RetainSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
+            ArchiveCompression = state.ArchiveCompression ?? WalCompression.None,
             ArchiveMountPoint = state.ArchiveMountPoint,
             ArchiveRepository = RepositoryOf(state.ArchiveStanza),
             RestoreRepository = RepositoryOf(state.RestoreStanza),

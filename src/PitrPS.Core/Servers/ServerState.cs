@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using PitrPS.Hosts;
 using PitrPS.Planning;
 
@@ -30,6 +31,10 @@ internal sealed record ServerState
 
     /// <summary>How long archived WAL is kept; null for ever.</summary>
     public int? RetainSeconds { get; init; }
+
+    /// <summary>What compresses archived segments; null for nothing.</summary>
+    [JsonConverter(typeof(JsonStringEnumConverter<WalCompression>))]
+    public WalCompression? ArchiveCompression { get; init; }
 
     public PrimaryLink? Primary { get; init; }
 

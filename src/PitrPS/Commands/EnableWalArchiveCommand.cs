@@ -18,6 +18,10 @@ namespace PitrPS.Commands;
 /// <para>Keeps WAL for 14 days, and longer what a standby or a base backup still needs.</para>
 /// </example>
 /// <example>
+/// <code>$primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -Compression Zstd</code>
+/// <para>Writes compressed segments from now on. Errors: PitrPS.CompressionUnavailable where zstd is not to be had; nothing is changed then.</para>
+/// </example>
+/// <example>
 /// <code>$primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -HeartbeatInterval 00:00:10 -WhatIf</code>
 /// <para>Shows what would be done, and changes nothing.</para>
 /// </example>
@@ -72,6 +76,13 @@ public sealed class EnableWalArchiveCommand : PitrCmdlet
     [Parameter]
     public TimeSpan? RetainFor { get; set; }
 
+    /// <summary>
+    /// Compresses each segment as it is archived: Zstd (the smaller one), Lz4 (the faster one) or None. By default as it is set, and for a new archive that is None: sparse copies.
+    /// The program is installed where it is missing, here and by Mount-WalArchive on each standby. What is archived already stays as it is; all that reads the archive understands each of them.
+    /// </summary>
+    [Parameter(ParameterSetName = Directory)]
+    public WalCompression? Compression { get; set; }
+
     /// <summary>Takes the place of an archive_command or archive_library that is not PitrPS's, which stays where it is written and counts again after Disable-WalArchive, and takes a directory over that has files in it.</summary>
     [Parameter]
     public SwitchParameter Force { get; set; }
@@ -86,6 +97,6 @@ public sealed class EnableWalArchiveCommand : PitrCmdlet
             return;
         }
 
-        CarryAndWrite((feedback, cancel) => ArchivePlan.BuildAsync(new ArchiveOptions(PgServer, Path, HeartbeatInterval, ArchiveTimeout, RetainFor, Force), feedback, cancel), PgServer);
+        CarryAndWrite((feedback, cancel) => ArchivePlan.BuildAsync(new ArchiveOptions(PgServer, Path, HeartbeatInterval, ArchiveTimeout, RetainFor, Compression, Force), feedback, cancel), PgServer);
     }
 }

@@ -14,6 +14,7 @@ public sealed class ArchiveCheckTests
     private static readonly DateTimeOffset Now = new(2026, 11, 23, 12, 0, 0, TimeSpan.Zero);
 
     private readonly Dictionary<string, byte[]> _heads = [];
+    private readonly Dictionary<string, byte[]> _unpacked = [];
     private readonly List<ArchiveFile> _files = [];
     private readonly Dictionary<uint, string> _histories = [];
     private readonly Dictionary<uint, string> _own = [];
@@ -159,6 +160,39 @@ public sealed class ArchiveCheckTests
         var segment = Check(end: "0/700000").Segments.Single(s => s.Start == Lsn.Parse("0/500000"));
 
         Assert.Equal((Name(1, 5) + suffix, state), (segment.Name, segment.State));
+    }
+
+    [Fact]
+    public void What_a_compressed_segment_holds_is_held_against_its_name()
+    {
+        byte[] zstd = [0x28, 0xB5, 0x2F, 0xFD, 4];
+        (byte[] Page, WalSegmentState State)[] cases =
+        [
+            (Head(Name(1, 5)), WalSegmentState.Found), (Head(Name(1, 6), cluster: 42), WalSegmentState.WrongCluster), (new byte[40], WalSegmentState.Zeroed),
+            (Head(Name(1, 3)), WalSegmentState.Damaged), (Head(Name(1, 9), timeline: 7), WalSegmentState.WrongTimeline), ([], WalSegmentState.Damaged), (Head(Name(1, 11))[..20], WalSegmentState.Damaged),
+        ];
+        for (var i = 0; i < cases.Length; i++)
+        {
+            Put(Name(1, 5 + i) + ".zst", zstd, size: 3000);
+            _unpacked[Name(1, 5 + i) + ".zst"] = cases[i].Page;
+        }
+
+        var report = Check(end: "0/C00000");
+
+        Assert.Equal(cases.Select(c => c.State), report.Segments.Select(s => s.State));
+        Assert.Equal("it cannot be decompressed", report.Segments[5].Detail);
+        Assert.DoesNotContain(report.Warnings, w => w.Contains("could not be looked into", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void A_host_without_the_program_says_so_and_takes_the_segment_for_what_its_suffix_says()
+    {
+        Put(Name(1, 5) + ".lz4", [0x04, 0x22, 0x4D, 0x18, 4], size: 3000);
+
+        var report = Check(end: "0/600000");
+
+        Assert.True(report.IsHealthy);
+        Assert.Equal(["1 compressed segments could not be looked into: the host lacks the program that compressed them."], report.Warnings);
     }
 
     [Theory]
@@ -393,6 +427,7 @@ public sealed class ArchiveCheckTests
         Path = "/srv/archive",
         Listing = new ArchiveListing { Time = Now, Files = _files, Histories = _histories, OwnHistories = _own, Ready = _ready, DiskFree = free },
         Heads = _heads,
+        Unpacked = _unpacked,
         Cluster = FakeWal.Cluster,
         Timeline = timeline,
         End = end is null ? null : Lsn.Parse(end),

@@ -163,6 +163,24 @@ public sealed class ArchiveListingTests : InFolder
         Assert.Equal(2, (await TestAsync(Server with { ArchiveDirectory = null }, _archive + "/")).Found);
     }
 
+    [ShellTheory("zstd", "lz4")]
+    [InlineData("zstd -q", ".zst")]
+    [InlineData("lz4 -q -m", ".lz4")]
+    public async Task Looks_into_compressed_segments(string compress, string suffix)
+    {
+        var next = WalSegment.Parse(First, FakeWal.SegmentSize).Next.Next;
+        File.WriteAllBytes(Path.Combine(_archive, next.Name), FakeWal.Segment(next.Name, fill: 3));
+        File.WriteAllBytes(Path.Combine(_archive, next.Next.Name), FakeWal.Segment(next.Name, fill: 3));
+        Assert.Equal((0, ""), await HostScript.RunAsync(_archive, "/dev/null", $"{compress} -- {next.Name} {next.Next.Name} || exit 9; rm -f {next.Name} {next.Next.Name}; head -c 9 {next.Name}{suffix} > {next.Next.Next.Name}{suffix}"));
+
+        var report = await TestAsync();
+
+        Assert.Equal([(next.Name + suffix, WalSegmentState.Found), (next.Next.Name + suffix, WalSegmentState.Damaged), (next.Next.Next.Name + suffix, WalSegmentState.Damaged)],
+            report.Segments.Where(s => s.Name.EndsWith(suffix, StringComparison.Ordinal)).Select(s => (s.Name, s.State)));
+        Assert.Contains("its first page is the one at", report.Segments.Single(s => s.Name == next.Next.Name + suffix).Detail, StringComparison.Ordinal);
+        Assert.Equal("it cannot be decompressed", report.Segments.Single(s => s.Name == next.Next.Next.Name + suffix).Detail);
+    }
+
     [Fact]
     public async Task Refuses_what_has_no_archive_or_is_only_planned()
     {

@@ -81,8 +81,8 @@ public sealed class ArchiveScriptTests : InFolder
     [ShellFact]
     public async Task A_run_that_is_killed_while_it_copies_leaves_no_file_of_that_name()
     {
-        // cp says when it is half way, and waits to be killed.
-        Program("cp", "head -c 1000 \"$3\" > \"$4\"; touch '" + In("half") + "'; exec sleep 60");
+        // dd says when it is half way, and waits to be killed.
+        Program("dd", "head -c 1000 \"${1#if=}\" > \"${2#of=}\"; touch '" + In("half") + "'; exec sleep 60");
         var start = _script.RunWithAsync($"PATH='{In("bin")}':$PATH; echo $$ > '{In("pid")}'", In("data"), _archive, _source, Name);
         while (!File.Exists(In("half")))
         {
@@ -158,16 +158,128 @@ public sealed class ArchiveScriptTests : InFolder
     [ShellFact]
     public async Task A_disk_that_does_not_sync_is_an_error()
     {
+        // Of the directory; then of the file, which dd syncs.
         Program("sync", "exit 1");
-
         var (code, error) = await _script.RunWithAsync($"PATH='{In("bin")}':$PATH", In("data"), _archive, _source, Name);
-
         Assert.Equal(1, code);
         Assert.Contains("cannot be brought to the disk", error);
+        File.Delete(Archived);
+
+        Program("dd", "case $* in *conv=*fsync*) exec false ;; esac; exec /bin/dd \"$@\"");
+        (code, error) = await _script.RunWithAsync($"PATH='{In("bin")}':$PATH", In("data"), _archive, _source, Name);
+        Assert.Equal(1, code);
+        Assert.Contains("cannot be copied", error);
         Assert.Equal(["pitrps-archive.id"], FilesOf(_archive));
     }
 
-    private Task<(int ExitCode, string Error)> ArchiveAsync() => _script.RunAsync(In("data"), _archive, _source, Name);
+    [ShellTheory("zstd", "lz4")]
+    [InlineData("zstd", ".zst")]
+    [InlineData("lz4", ".lz4")]
+    public async Task Compresses_segments_and_nothing_else(string program, string suffix)
+    {
+        Write("00000002.history", "1\t0/5000148\tno recovery target specified\n"u8.ToArray());
+        Write(Name + ".partial", FakeWal.Segment(Name, fill: 7));
+
+        Assert.Equal((0, ""), await ArchiveAsync(program));
+        Assert.Equal((0, ""), await _script.RunAsync(In("data"), _archive, "pg_wal/00000002.history", "00000002.history", program));
+        Assert.Equal((0, ""), await _script.RunAsync(In("data"), _archive, _source + ".partial", Name + ".partial", program));
+
+        Assert.Equal(new[] { "00000002.history", Name + suffix, Name + ".partial", "pitrps-archive.id" }.Order(StringComparer.Ordinal), FilesOf(_archive));
+        Assert.True(new FileInfo(Archived + suffix).Length < FakeWal.SegmentSize / 10);
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead, Mode(Archived + suffix));
+        Assert.Equal(File.ReadAllBytes(In("data", _source)), await UnpackAsync(program, Archived + suffix));
+    }
+
+    [ShellTheory("zstd", "lz4")]
+    [InlineData("zstd", "")]
+    [InlineData("zstd", "lz4")]
+    [InlineData("", "zstd")]
+    [InlineData("lz4", "lz4")]
+    public async Task A_segment_that_was_archived_with_another_compression_is_there(string before, string now)
+    {
+        await ArchiveAsync(before);
+        var there = FilesOf(_archive);
+
+        Assert.Equal((0, ""), await ArchiveAsync(now));
+        Assert.Equal(there, FilesOf(_archive));
+    }
+
+    [ShellTheory("zstd", "lz4")]
+    [InlineData("zstd", "zstd", ".zst")]
+    [InlineData("lz4", "", ".lz4")]
+    [InlineData("", "zstd", "")]
+    public async Task Other_content_under_any_of_its_names_is_an_error_and_stays(string before, string now, string suffix)
+    {
+        await ArchiveAsync(before);
+        Write(Name, FakeWal.Segment(Name, fill: 9));
+        var was = File.ReadAllBytes(Archived + suffix);
+
+        var (code, error) = await ArchiveAsync(now);
+
+        Assert.Equal(1, code);
+        Assert.Contains($"{Name}{suffix} exists with other content", error);
+        Assert.Equal(was, File.ReadAllBytes(Archived + suffix));
+        Assert.Equal(2, FilesOf(_archive).Length);
+    }
+
+    [ShellTheory("zstd")]
+    [InlineData(".zst")]
+    public async Task A_damaged_compressed_segment_is_neither_taken_for_the_same_nor_overwritten(string suffix)
+    {
+        await ArchiveAsync("zstd");
+        // The content is whole in it; what is missing is its end.
+        File.WriteAllBytes(Archived + suffix, File.ReadAllBytes(Archived + suffix)[..^4]);
+
+        var (code, error) = await ArchiveAsync("zstd");
+
+        Assert.Equal(1, code);
+        Assert.Contains("exists and cannot be compared", error);
+    }
+
+    [ShellTheory("zstd")]
+    [InlineData("")]
+    public async Task A_full_disk_leaves_nothing_compressed_either(string nothing)
+    {
+        var noise = FakeWal.Segment(Name);
+        Random.Shared.NextBytes(noise.AsSpan(40));
+        Write(Name, noise);
+
+        var (code, error) = await _script.RunWithAsync("trap '' XFSZ; ulimit -f 512", In("data"), _archive, _source, Name, "zstd");
+
+        Assert.Equal(1, code);
+        Assert.Contains($"{Name} cannot be compressed", error);
+        Assert.Equal(["pitrps-archive.id"], FilesOf(_archive));
+        Assert.Equal((0, nothing), await ArchiveAsync("zstd"));
+    }
+
+    [ShellFact]
+    public async Task A_compression_that_is_not_installed_or_unknown_is_an_error()
+    {
+        Directory.CreateDirectory(In("bin"));
+        foreach (var program in new[] { "sh", "cat", "sed", "od", "flock", "cmp", "dd", "mv", "rm", "sync", "id" })
+        {
+            File.CreateSymbolicLink(In("bin", program), new[] { "/bin/", "/usr/bin/" }.Select(d => d + program).First(File.Exists));
+        }
+
+        var (code, error) = await _script.RunWithAsync($"PATH='{In("bin")}'", In("data"), _archive, _source, Name, "zstd");
+        Assert.Equal(1, code);
+        Assert.Contains("zstd is not installed", error);
+
+        (code, error) = await ArchiveAsync("bzip2");
+        Assert.Equal(1, code);
+        Assert.Contains("is no compression", error);
+        Assert.Equal(["pitrps-archive.id"], FilesOf(_archive));
+    }
+
+    private Task<(int ExitCode, string Error)> ArchiveAsync(string compression = "") =>
+        _script.RunAsync(In("data"), [_archive, _source, Name, .. compression.Length > 0 ? (string[])[compression] : []]);
+
+    private async Task<byte[]> UnpackAsync(string program, string file)
+    {
+        var run = await HostScript.RunAsync(Folder, "/dev/null", $"{program} -d -c < '{file.Replace("'", "'\\''")}' > unpacked || exit 9");
+        Assert.Equal((0, ""), run);
+        return File.ReadAllBytes(In("unpacked"));
+    }
 
     private void Write(string name, byte[] content) => File.WriteAllBytes(In("data", "pg_wal", name), content);
 

@@ -20,11 +20,16 @@ public sealed class ShellFactAttribute : FactAttribute
 [AttributeUsage(AttributeTargets.Method)]
 public sealed class ShellTheoryAttribute : TheoryAttribute
 {
-    public ShellTheoryAttribute()
+    /// <param name="programs">What it needs of the machine; tests/lab/packages.txt has them.</param>
+    public ShellTheoryAttribute(params string[] programs)
     {
         if (!OperatingSystem.IsLinux())
         {
             Skip = "The scripts of the hosts are run on Linux only.";
+        }
+        else if (programs.FirstOrDefault(p => !File.Exists("/usr/bin/" + p)) is { } missing)
+        {
+            Skip = $"{missing} is not installed on this machine.";
         }
     }
 }

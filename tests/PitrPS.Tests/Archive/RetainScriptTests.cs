@@ -50,6 +50,18 @@ public sealed class RetainScriptTests : InFolder
     }
 
     [ShellFact]
+    public async Task Compressed_segments_go_by_the_same_rule()
+    {
+        for (var n = 1; n <= 12; n++)
+        {
+            File.Move(Path.Combine(_archive, Segment(n)), Path.Combine(_archive, Segment(n) + (n % 2 == 0 ? ".zst" : ".lz4")));
+        }
+
+        Assert.Equal($"removed 4 of 12 files, {Segment(1)}.lz4 to {Segment(4)}.zst, archived more than 604800 s ago", await RunAsync());
+        Assert.Equal(8, Directory.GetFiles(_archive, "*.zst").Length + Directory.GetFiles(_archive, "*.lz4").Length);
+    }
+
+    [ShellFact]
     public async Task No_gap_comes_to_be_where_a_younger_segment_is_among_older_ones()
     {
         Archive(Segment(2), days: 1);

@@ -25,6 +25,27 @@ public sealed class WalRangeTests
     }
 
     [Fact]
+    public void Takes_a_compressed_segment_where_there_is_no_plain_one()
+    {
+        var archive = Listing(1, 3) with { Packed = new Dictionary<WalSegment, string> { [new(1, 3, Size)] = ".zst", [new(1, 4, Size)] = ".zst", [new(1, 7, Size)] = ".lz4" } };
+        var range = Range(At(2), pgWal: Listing(1, 2, 5, 6), archive);
+
+        Assert.Equal(["P2", "A3", "A4", "P5", "P6", "A7"], Shown(range));
+        Assert.Equal([$"{Archive}/{new WalSegment(1, 4, Size).Name}.zst", $"{Archive}/{new WalSegment(1, 7, Size).Name}.lz4"], range.Pieces.Where(p => p.IsCompressed).Select(p => p.Path));
+        Assert.Empty(range.Missing);
+        Assert.Equal(At(8), range.To);
+    }
+
+    [Theory]
+    [InlineData("/usr/local/lib/pitrps/pitrps-restore /mnt/a \"%f\" \"%p\"", true, true, false)]
+    [InlineData("", true, true, false)]
+    [InlineData("cp /mnt/a/%f %p", false, false, false)]
+    [InlineData("gunzip < /mnt/a/%f.gz > %p", false, false, true)]
+    [InlineData("cp /mnt/a/%f %p || zstd -dc /mnt/a/%f.zst > %p", true, false, false)]
+    public void Counts_only_what_the_servers_restore_command_understands(string command, bool zst, bool lz4, bool gz) =>
+        Assert.Equal((zst, lz4, gz), (ArchiveCompression.IsRestored(command, ".zst"), ArchiveCompression.IsRestored(command, ".lz4"), ArchiveCompression.IsRestored(command, ".gz")));
+
+    [Fact]
     public void Says_what_is_missing_and_how_far_it_is_complete()
     {
         var range = Range(At(2) + 40, pgWal: Listing(1, 2, 5), archive: Listing(1, 3), received: At(5) + 100);
@@ -149,9 +170,10 @@ public sealed class WalRangeTests
     public void Counts_only_files_that_have_a_segments_size()
     {
         var listing = WalListing.Parse(
-            $"segment {new WalSegment(1, 2, Size)} {Size}\nsegment {new WalSegment(1, 3, Size)} {Size - 1}\nsegment ZZZZZZZZZZZZZZZZZZZZZZZZ {Size}\nhistory 00000002.history 1\t0/300000\tby hand\nhistory junk.history x\nvalid {new WalSegment(1, 2, Size)}\n", Size);
+            $"segment {new WalSegment(1, 2, Size)} {Size}\nsegment {new WalSegment(1, 3, Size)} {Size - 1}\nsegment ZZZZZZZZZZZZZZZZZZZZZZZZ {Size}\nhistory 00000002.history 1\t0/300000\tby hand\nhistory junk.history x\npacked {new WalSegment(1, 4, Size)}.zst\npacked {new WalSegment(1, 4, Size)}.gz\npacked {new WalSegment(1, 4, Size)}.partial\nvalid {new WalSegment(1, 2, Size)}\n", Size);
 
         Assert.Equal([new WalSegment(1, 2, Size)], listing.Segments);
+        Assert.Equal((new WalSegment(1, 4, Size), ".zst"), (Assert.Single(listing.Packed).Key, listing.Packed.Values.Single()));
         Assert.Equal("1\t0/300000\tby hand\n", Assert.Single(listing.Histories).Value);
         Assert.Equal(new WalSegment(1, 2, Size), listing.LastValid);
     }

@@ -19,7 +19,8 @@ public sealed class WalScanTests : InFolder
         Directory.CreateDirectory(In("data", "pg_wal"));
         Directory.CreateDirectory(In("archive"));
         Directory.CreateDirectory(In("bin"));
-        var host = new PgHost("standby", "192.0.2.1", 22, "dba", new HostFacts(new DebianPlatform(), "Debian", "x"), new ShellHost());
+        Directory.CreateDirectory(In("tmp"));
+        var host = new PgHost("standby", "192.0.2.1", 22, "dba", new HostFacts(new DebianPlatform(), "Debian", "x"), new ShellHost(In("tmp")));
         _server = TestServer.Of(15, new TestPlace(host, In("data"), In("bin"))) with { ArchiveMountPoint = In("archive") };
     }
 
@@ -180,6 +181,104 @@ public sealed class WalScanTests : InFolder
         Assert.False(Directory.Exists(File.ReadAllText(In("where")).Trim()));
     }
 
+    [ShellTheory("zstd", "lz4")]
+    [InlineData("zstd -q --rm", 1)]
+    [InlineData("lz4 -q -m --rm", 2)]
+    public async Task Compressed_segments_are_there_for_pg_waldump_one_after_the_other_and_never_all_at_once(string compress, int passes)
+    {
+        const int last = 200;
+        WriteSegments("archive", [.. Enumerable.Range(1, last).Where(n => n != 7).Select(n => (1u, n))]);
+        await CompressAsync(compress);
+        WriteSegments("data/pg_wal", (1, 7));
+        var names = string.Join(' ', Enumerable.Range(1, last).Select(n => new WalSegment(1, (ulong)n, Size).Name));
+
+        // As the real one: it opens one after the other, waits for one that is not there yet, and says nothing of what it reads.
+        PgWaldump($$"""
+            for n in {{names}}; do
+              exec 3<&-
+              tries=0
+              until [ -e "$2/$n" ]; do tries=$((tries + 1)); [ $tries -le 100 ] || { echo "pg_waldump: error: could not find file \"$n\"" >&2; exit 1; }; sleep 0.1; done
+              exec 3<"$2/$n"
+              dd bs=5000 skip=1 count=1 <&3 2>/dev/null | head -c 1 >>"{{In("read")}}"
+              ls "$2" | grep -c . >>"{{In("there")}}"
+            done
+            echo "rmgr: Transaction x, tx: 1, lsn: 0/00100028, prev 0/0, desc: COMMIT; rels:"
+            """);
+
+        var range = await RangeAsync(At(1), received: null);
+        Assert.Empty(range.Missing);
+        var lines = new List<string>();
+        var end = await new WalScan(range, _feedback).ReadAsync(range.From, range.To, WalFilter.Of(passes == 1 ? 15 : 13, ["Transaction", "Standby"], "1"), lines.Add, CancellationToken.None);
+
+        Assert.Equal((At(last + 1), (string?)null), (end.Reached, end.Problem));
+        Assert.Equal(passes, lines.Count);
+        Assert.Equal(Enumerable.Repeat(Enumerable.Range(1, last).Select(n => (byte)n), passes).SelectMany(n => n), File.ReadAllBytes(In("read")));
+        // 128 of 1 MiB, the one in pg_wal, and what a wait let in beyond that.
+        Assert.InRange(File.ReadAllLines(In("there")).Max(int.Parse), 1, 180);
+        Assert.Empty(Scratch());
+    }
+
+    [ShellTheory("zstd")]
+    [InlineData("zstd -q --rm")]
+    public async Task A_compressed_segment_that_is_damaged_is_where_the_reading_ends(string compress)
+    {
+        WriteSegments("archive", (1, 1), (1, 2), (1, 3));
+        await CompressAsync(compress);
+        var damaged = In("archive", new WalSegment(1, 2, Size).Name + ".zst");
+        File.WriteAllBytes(damaged, File.ReadAllBytes(damaged)[..^4]);
+        PgWaldump("""
+            until [ -e "$2/000000010000000000000003" ]; do sleep 0.1; done
+            [ ! -e "$2/000000010000000000000002" ] || exit 0
+            echo 'pg_waldump: error: could not find file "000000010000000000000002": No such file or directory' >&2
+            exit 1
+            """);
+
+        var (_, end) = await ReadAsync(await RangeAsync(At(1), received: null));
+
+        Assert.Equal(At(2), end.Reached);
+        Assert.Empty(Scratch());
+    }
+
+    [ShellTheory("zstd")]
+    [InlineData("zstd -q --rm")]
+    public async Task When_nobody_listens_any_more_it_ends_and_leaves_nothing(string compress)
+    {
+        WriteSegments("archive", [.. Enumerable.Range(1, 200).Select(n => (1u, n))]);
+        await CompressAsync(compress);
+        PgWaldump($"""exec 3<"$2/000000010000000000000001"; exec sleep 60""");
+        var links = string.Concat(Enumerable.Range(1, 200).Select(n => $"{new WalSegment(1, (ulong)n, Size).Name} {In("archive", new WalSegment(1, (ulong)n, Size).Name)}.zst\n")) + "=\n.\n";
+        File.WriteAllText(In("links"), links);
+        File.WriteAllText(In("scan.sh"), WalScan.Script);
+
+        // Whoever reads both streams leaves at once, as when a client is killed.
+        var watch = Stopwatch.StartNew();
+        var run = await HostScript.RunAsync(Folder, "/dev/null", $"TMPDIR='{In("tmp")}'; export TMPDIR; {{ /bin/sh ./scan.sh '{In("bin", "pg_waldump")}' 1 0/100000 0/C900000 1 128 '-r Transaction' <links 2>&1; echo $? >ended; }} | true; until [ -e ended ]; do sleep 0.1; done");
+
+        Assert.Equal((0, ""), run);
+        Assert.InRange(watch.Elapsed.TotalSeconds, 0, 50);
+        Assert.NotEqual("0\n", File.ReadAllText(In("ended")));
+        Assert.Empty(Scratch());
+    }
+
+    [ShellTheory("zstd")]
+    [InlineData("zstd -q --rm")]
+    public async Task Reads_raw_bytes_of_compressed_segments(string compress)
+    {
+        WriteSegments("archive", (1, 1), (1, 2));
+        await CompressAsync(compress);
+        var scan = new WalScan(await RangeAsync(At(1), received: null), _feedback);
+
+        var bytes = await scan.BytesAsync([(At(2) + -3, 8), (At(1) + 50, 2)], CancellationToken.None);
+
+        Assert.Equal([1, 1, 1, .. FakeWal.Segment(new WalSegment(1, 2, Size).Name)[..5]], bytes[0]);
+        Assert.Equal([1, 1], bytes[1]);
+    }
+
+    private string[] Scratch() => Directory.GetDirectories(In("tmp"));
+
+    private async Task CompressAsync(string compress) =>
+        Assert.Equal(0, (await HostScript.RunAsync(In("archive"), "/dev/null", $"{compress} -- * || exit 9")).ExitCode);
+
     private static Lsn At(int segment) => WalRangeTests.At(segment);
 
     private Task<WalRange> RangeAsync(Lsn redo, Lsn? received) =>
@@ -213,7 +312,7 @@ public sealed class WalScanTests : InFolder
 }
 
 /// <summary>Runs commands here, as whoever runs the tests.</summary>
-internal sealed class ShellHost : IRemoteHost
+internal sealed class ShellHost(string scratch) : IRemoteHost
 {
     public async Task<CommandResult> RunAsync(RemoteCommand command, CancellationToken cancel)
     {
@@ -226,6 +325,7 @@ internal sealed class ShellHost : IRemoteHost
         var start = new ProcessStartInfo(command.Arguments[0]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
         command.Arguments.Skip(1).ToList().ForEach(start.ArgumentList.Add);
         start.Environment["LC_ALL"] = "C";
+        start.Environment["TMPDIR"] = scratch;
         foreach (var (name, value) in command.Environment)
         {
             start.Environment[name] = value;
