@@ -102,6 +102,13 @@ function Invoke-XunitLayer([string] $Project, [string] $Filter) {
         if ($result.outcome -eq 'Failed') {
             $tally.Failures.Add("failed: $($result.testName)`n    $("$($result.Output.ErrorInfo.Message)".Replace("`n", "`n    "))")
         }
+
+        # What a test of many cases says of them together.
+        foreach ($line in "$($result.Output.StdOut)".Split("`n")) {
+            if ($line -match '^[a-z-]+: \d+ of \d+ ok\s*$') {
+                $tally.Lines.Add($line.TrimEnd())
+            }
+        }
     }
 
     Add-Tally $Project ([int]$counters.passed) $failed ([int]$counters.total - [int]$counters.executed)

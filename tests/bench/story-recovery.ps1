@@ -2,18 +2,23 @@
 .SYNOPSIS
 Bringing a dropped table back, with the standby delayed again at the end: PitrPS against the same by hand (story-recovery/by-hand.sh).
 .DESCRIPTION
-Two throw-away hosts as in the demo: an archiving primary, a standby three days behind, three tables, one of them dropped. Both ways begin from
-the same snapshot of them, with the connections open. PitrPS has to find the incident first; the other way is told where it is.
+Two throw-away hosts as in the demo: an archiving primary, a standby three days behind, three tables, one of them dropped, and the rest of a small
+database, which nobody writes to. Both ways begin from the same snapshot of them, with the connections open. PitrPS has to find the incident first;
+the other way is told where it is. (story-recovery-tutorial.ps1 is the same without the rest: a base backup of hardly more than the three tables.)
 Fails unless each way brought every row back and left a standby that is delayed as before. Progress goes to the error output.
 .PARAMETER Module
 The folder of the built module.
 .PARAMETER Rows
-Rows of each table.
+Rows of each of the three tables.
+.PARAMETER Rest
+Megabytes of the rest of the database.
 #>
 param(
     [string] $Module,
     [ValidateRange(1, 10000000)]
-    [long] $Rows = 1800000
+    [long] $Rows = 1800000,
+    [ValidateRange(0, 100000)]
+    [int] $Rest = 2048
 )
 
 $ErrorActionPreference = 'Stop'
@@ -50,13 +55,17 @@ function Get-Fingerprint([PSCustomObject] $On) {
     $tables = foreach ($table in 'pitr1', 'pitr2', 'pitr3') {
         Invoke-Sql $On "SELECT '$table', count(*), md5(string_agg(md5(t::text), '' ORDER BY id)) FROM $table t"
     }
+    $rest = Invoke-Sql $On "SELECT 'rest', count(*), sum(id) FROM rest"
     $key = Invoke-Sql $On "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'pitr2'::regclass"
-    ($tables + $key) -join ' '
+    ($tables + $rest + $key) -join ' '
 }
 
 # The story up to where somebody notices; gives the tables as they have to be in the end.
 function New-Incident([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost) {
-    $primary = Connect-BenchHost $PrimaryHost | Install-PgServer | Enable-WalArchive -Path $archive
+    $primary = Connect-BenchHost $PrimaryHost | Install-PgServer
+    # Four rows of it fill a page of 8 KiB.
+    Invoke-Sql $PrimaryHost "CREATE TABLE rest AS SELECT id, repeat(md5(id::text), 61) AS content FROM generate_series(1, $($Rest * 512)) id"
+    $primary = $primary | Enable-WalArchive -Path $archive
     $standby = Connect-BenchHost $StandbyHost | Install-PgServer | Mount-WalArchive -Primary $primary -MountPoint $mountPoint | New-PgStandby -Primary $primary
     foreach ($table in 'pitr1', 'pitr2', 'pitr3') { Invoke-Sql $PrimaryHost (Get-TableSql $table $Rows) }
     Wait-Replay $PrimaryHost $standby
@@ -137,7 +146,7 @@ function Confirm-Ending([string] $Way, [PSCustomObject] $PrimaryHost, [PSCustomO
 $before = $env:PITRPS_LAB
 $env:PITRPS_LAB = "/var/lib/pitrps-bench-$PID"
 try {
-    Show-Progress "two hosts, three tables of $Rows rows"
+    Show-Progress "two hosts, three tables of $Rows rows, $Rest MB beside them"
     Use-BenchLab create primary standby
     $primaryHost, $standbyHost = Read-LabJson "$env:PITRPS_LAB/lab.json"
     $expected = New-Incident $primaryHost $standbyHost

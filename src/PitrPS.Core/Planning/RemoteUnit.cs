@@ -1,3 +1,4 @@
+using System.Globalization;
 using PitrPS.Hosts;
 
 namespace PitrPS.Planning;
@@ -29,6 +30,10 @@ internal sealed class RemoteUnit(PgHost host, string name)
 
     public string OutputFile => $"{HostPaths.Units}/{Name}.out";
 
+    private const int Patience = 8;
+
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(30);
+
     // The output file is opened as root before the user is changed, so that it can lie where only root may look.
     private const string Wrapper = """exec >>"$1" 2>&1 </dev/null; shift; exec "$@" """;
 
@@ -56,23 +61,24 @@ internal sealed class RemoteUnit(PgHost host, string name)
     }
 
     /// <summary>
-    /// Asks until the unit has ended, telling <paramref name="look"/> each time. A cancel stops the unit on the host;
+    /// Waits until the unit has ended, telling <paramref name="look"/> about once a second. A cancel stops the unit on the host;
     /// a client that is killed does not, and the next run finds it by its name.
     /// </summary>
-    public async Task<UnitState> WaitAsync(Func<UnitState, Task> look, TimeSpan interval, CancellationToken cancel)
+    public async Task<UnitState> WaitAsync(Func<UnitState, Task> look, CancellationToken cancel)
     {
         try
         {
             while (true)
             {
-                var state = await StateAsync(cancel).ConfigureAwait(false);
+                var state = await AskAsync(Patience, cancel).ConfigureAwait(false);
                 await look(state).ConfigureAwait(false);
                 if (!state.IsRunning)
                 {
                     return state;
                 }
 
-                await Task.Delay(interval, cancel).ConfigureAwait(false);
+                // systemd hears of the end of a process a moment after that.
+                await Task.Delay(Pause, cancel).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException) when (cancel.IsCancellationRequested)
@@ -91,10 +97,23 @@ internal sealed class RemoteUnit(PgHost host, string name)
         rm -f -- "$1/$2.out"
         """, HostPaths.Units, Name).AsRoot(), cancel);
 
-    public async Task<UnitState> StateAsync(CancellationToken cancel)
+    public Task<UnitState> StateAsync(CancellationToken cancel) => AskAsync(0, cancel);
+
+    // The host itself waits for the end of the main process, up to that many tenths of a second: the news come at once, and no question costs it anything meanwhile.
+    private async Task<UnitState> AskAsync(int patience, CancellationToken cancel)
     {
-        var shown = await host.RunCheckedAsync(
-            RemoteCommand.Of("systemctl", "show", Name + ".service", "-p", "ActiveState", "-p", "SubState", "-p", "Result", "-p", "ExecMainStatus").AsRoot(), cancel).ConfigureAwait(false);
+        var shown = await host.RunCheckedAsync(RemoteCommand.Shell(
+            """
+            show() { systemctl show "$1" -p ActiveState -p SubState -p Result -p ExecMainStatus -p MainPID; }
+            state=$(show "$1")
+            pid=${state##*MainPID=}
+            pid=${pid%%[!0-9]*}
+            if [ "$2" != 0 ] && [ "${pid:-0}" != 0 ]; then
+              timeout "$2" tail -s 0.03 --pid="$pid" -f /dev/null
+              state=$(show "$1")
+            fi
+            printf '%s\n' "$state"
+            """, Name + ".service", (patience / 10m).ToString(CultureInfo.InvariantCulture)).AsRoot(), cancel).ConfigureAwait(false);
         var values = shown.Lines.Select(l => l.Split('=', 2)).Where(p => p.Length == 2).ToDictionary(p => p[0], p => p[1]);
         return new UnitState(values["ActiveState"], values["SubState"], values["Result"], int.TryParse(values.GetValueOrDefault("ExecMainStatus"), out var code) ? code : 0);
     }

@@ -345,7 +345,7 @@ internal sealed class StandbyPlan
             }
 
             var rate = new TransferRate();
-            var ended = await unit.WaitAsync(async _ => BaseBackupProgress.Tell(run, rate, await unit.OutputAsync(run.Cancel).ConfigureAwait(false)), TimeSpan.FromMilliseconds(500), run.Cancel).ConfigureAwait(false);
+            var ended = await unit.WaitAsync(async _ => BaseBackupProgress.Tell(run, rate, await unit.OutputAsync(run.Cancel).ConfigureAwait(false)), run.Cancel).ConfigureAwait(false);
             if (!ended.HasSucceeded)
             {
                 throw new PitrException("PitrPS.BaseBackupFailed", ErrorKind.InvalidResult,

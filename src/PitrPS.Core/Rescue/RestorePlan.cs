@@ -192,7 +192,7 @@ internal static class RestorePlan
                 }
 
                 var rate = new TransferRate();
-                var state = await unit.WaitAsync(async _ => Tell(run, bytes, rate, await unit.OutputAsync(run.Cancel).ConfigureAwait(false)), TimeSpan.FromMilliseconds(250), run.Cancel).ConfigureAwait(false);
+                var state = await unit.WaitAsync(async _ => Tell(run, bytes, rate, await unit.OutputAsync(run.Cancel).ConfigureAwait(false)), run.Cancel).ConfigureAwait(false);
                 var outcome = await transfer.OutcomeAsync(run.Cancel).ConfigureAwait(false);
                 var committed = await transfer.IsCommittedAsync(outcome, run.Feedback, run.Cancel).ConfigureAwait(false);
                 if (committed is null)

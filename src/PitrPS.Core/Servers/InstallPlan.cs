@@ -281,7 +281,7 @@ internal static class InstallPlan
                     await unit.StartAsync(create, [], run.Cancel).ConfigureAwait(false);
                 }
 
-                state = await unit.WaitAsync(_ => Task.CompletedTask, TimeSpan.FromMilliseconds(200), run.Cancel).ConfigureAwait(false);
+                state = await unit.WaitAsync(_ => Task.CompletedTask, run.Cancel).ConfigureAwait(false);
                 if (!state.HasSucceeded)
                 {
                     throw new PitrException("PitrPS.ClusterCreateFailed", ErrorKind.InvalidResult,

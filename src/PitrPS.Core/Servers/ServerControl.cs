@@ -49,21 +49,40 @@ internal static class ServerControl
 
     // A pid in postmaster.pid can be somebody else's after a power cut, so the process must also work in this data directory.
     // The file's eighth line is the postmaster's own word on whether it takes connections (pidfile.h), so nobody need try one, which its log would tell of.
+    // The host itself waits up to $4 rounds for what is awaited, so that the news come at once.
     private const string ProbeScript =
         """
-        data=$1; unit=$2
-        if [ -n "$unit" ]; then systemctl show "$unit" -p ActiveState -p SubState -p Result; fi
-        if [ -f "$data/postmaster.pid" ]; then
-          { read -r pid; read -r _; read -r started; read -r _; read -r _; read -r _; read -r _; read -r status; } < "$data/postmaster.pid"
-          pid=$(printf %s "$pid" | tr -cd 0-9)
-          if [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd")" = "$(readlink -f "$data")" ]; then
-            echo "pid=$pid"; echo "started=$started"; echo "status=$status"
+        data=$1; unit=$2; rounds=$4
+        while :; do
+          pid=; started=; status=
+          if [ -f "$data/postmaster.pid" ]; then
+            { read -r pid; read -r _; read -r started; read -r _; read -r _; read -r _; read -r _; read -r status; } < "$data/postmaster.pid"
+            pid=${pid%%[!0-9]*}
+            [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd")" = "$(readlink -f "$data")" ] || pid=
           fi
+          case $3 in
+            accepting) [ -z "$pid" ] || [ "$status" != ready ] || break ;;
+            running) [ -z "$pid" ] || [ -z "$status" ] || break ;;
+            gone) [ -n "$pid" ] || break ;;
+          esac
+          [ "$rounds" -gt 0 ] || break
+          rounds=$((rounds - 1)); sleep 0.05
+        done
+        if [ -n "$unit" ]; then systemctl show "$unit" -p ActiveState -p SubState -p Result; fi
+        if [ -n "$pid" ]; then
+          echo "pid=$pid"; echo "started=$started"; echo "status=$status"
         fi
         """;
 
-    public static async Task<ServerProbe> ProbeAsync(PgServer server, CancellationToken cancel) =>
-        ServerProbe.Parse((await server.Host.RunCheckedAsync(RemoteCommand.Shell(ProbeScript, server.DataDirectory, server.ServiceUnit ?? "").AsRoot(), cancel).ConfigureAwait(false)).Text);
+    // One question to the host lasts up to this many twentieths of a second.
+    private const int Patience = 16;
+
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(30);
+
+    public static Task<ServerProbe> ProbeAsync(PgServer server, CancellationToken cancel) => ProbeAsync(server, "", 0, cancel);
+
+    private static async Task<ServerProbe> ProbeAsync(PgServer server, string awaited, int rounds, CancellationToken cancel) =>
+        ServerProbe.Parse((await server.Host.RunCheckedAsync(RemoteCommand.Shell(ProbeScript, server.DataDirectory, server.ServiceUnit ?? "", awaited, rounds.ToString(CultureInfo.InvariantCulture)).AsRoot(), cancel).ConfigureAwait(false)).Text);
 
     public static async Task<bool> IsRunningAsync(PgServer server, CancellationToken cancel) =>
         (await ProbeAsync(server, cancel).ConfigureAwait(false)).IsRunning;
@@ -100,7 +119,7 @@ internal static class ServerControl
             await server.Host.RunCheckedAsync(PgCtl(server, "stop", "-m", "fast", "-W"), cancel).ConfigureAwait(false);
         }
 
-        await PollAsync(server, feedback, cancel, StopLimit, "stopping", p => !p.IsRunning,
+        await PollAsync(server, feedback, cancel, StopLimit, "stopping", "gone", p => !p.IsRunning,
             () => new PitrException("PitrPS.ServerStopFailed", ErrorKind.OperationTimeout, $"{server.Id} has not stopped within {StopLimit.TotalMinutes:0} minutes.",
                 "Look at its log: a checkpoint that takes long, or a WAL sender that waits. Then run the same command again.", server)).ConfigureAwait(false);
     }
@@ -120,7 +139,7 @@ internal static class ServerControl
     {
         var begun = DateTimeOffset.UtcNow;
         var seen = false;
-        return PollAsync(server, feedback, cancel, limit ?? StartLimit, "starting", probe =>
+        return PollAsync(server, feedback, cancel, limit ?? StartLimit, "starting", until == Readiness.Accepting ? "accepting" : "running", probe =>
         {
             if (probe.Readiness == Readiness.Accepting || (until == Readiness.Rejecting && probe.Readiness == Readiness.Rejecting))
             {
@@ -187,13 +206,12 @@ internal static class ServerControl
     private static RemoteCommand PgCtl(PgServer server, string verb, params string[] more) =>
         new RemoteCommand([server.Program("pg_ctl"), verb, "-D", server.DataDirectory, .. more]).As(server.OsUser);
 
-    private static async Task PollAsync(PgServer server, IFeedback feedback, CancellationToken cancel, TimeSpan limit, string status, Func<ServerProbe, bool> done, Func<PitrException> tooLate)
+    private static async Task PollAsync(PgServer server, IFeedback feedback, CancellationToken cancel, TimeSpan limit, string status, string awaited, Func<ServerProbe, bool> done, Func<PitrException> tooLate)
     {
         var begun = DateTimeOffset.UtcNow;
-        var wait = TimeSpan.FromMilliseconds(50);
         while (true)
         {
-            var probe = await ProbeAsync(server, cancel).ConfigureAwait(false);
+            var probe = await ProbeAsync(server, awaited, Patience, cancel).ConfigureAwait(false);
             try
             {
                 if (done(probe))
@@ -220,8 +238,7 @@ internal static class ServerControl
                 feedback.Progress(new ProgressNote($"{server.Id}: {status}", probe.Readiness == Readiness.Rejecting ? "it replays WAL and takes no connections yet" : "waiting for its answer"));
             }
 
-            await Task.Delay(wait, cancel).ConfigureAwait(false);
-            wait = TimeSpan.FromMilliseconds(Math.Min(250, wait.TotalMilliseconds * 1.5));
+            await Task.Delay(Pause, cancel).ConfigureAwait(false);
         }
     }
 
