@@ -204,12 +204,15 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         {
             await execution.StartedAsync(cancel).ConfigureAwait(false);
             var input = InputOf(command, way);
-            if (!input.IsEmpty)
+            var writing = input.IsEmpty ? Task.CompletedTask : execution.WriteAsync(input, close: true);
+            await execution.GuardedAsync(execution.Ended, Left(command, watch), cancel).ConfigureAwait(false);
+            if (!writing.IsCompleted)
             {
-                _ = execution.WriteAsync(input, close: true);
+                // It did not want all of its input. What came after the end of its channel may cost the connection, which the next command must not find out.
+                await Task.WhenAny(writing, Task.Delay(AskLimit, cancel)).ConfigureAwait(false);
+                await LeaveIfDeadAsync(connection).ConfigureAwait(false);
             }
 
-            await execution.GuardedAsync(execution.Ended, Left(command, watch), cancel).ConfigureAwait(false);
             return (execution.ExitCode, ReadAll(execution.Output), ReadAll(execution.ErrorOutput));
         }
         catch (Exception e) when (e is OperationCanceledException or TimeoutException && CommandLine.FindBegin(Peek(execution.Output)) is { } begun)
@@ -250,7 +253,20 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
                 connection.LoseShell();
             }
 
+            if (e is ShellEnded)
+            {
+                await LeaveIfDeadAsync(connection).ConfigureAwait(false);
+            }
+
             throw;
+        }
+    }
+
+    private async Task LeaveIfDeadAsync(SshConnection connection)
+    {
+        if (!await connection.AnswersAsync(AskLimit).ConfigureAwait(false))
+        {
+            Forget(connection);
         }
     }
 

@@ -38,8 +38,10 @@ internal sealed class SshShell
 
     private readonly SshExecution _execution;
     private readonly Lock _lock = new();
+    private Task _ending = Task.CompletedTask;
     private Job? _job;
     private bool _ended;
+    private bool _endedByHost;
 
     private SshShell(SshExecution execution) => _execution = execution;
 
@@ -70,7 +72,7 @@ internal sealed class SshShell
         }
 
         var shell = new SshShell(execution);
-        _ = Task.WhenAll(shell.ReadAsync(execution.Output, job => job.Output), shell.ReadAsync(execution.ErrorOutput, job => job.Errors), execution.Ended)
+        shell._ending = Task.WhenAll(shell.ReadAsync(execution.Output, job => job.Output), shell.ReadAsync(execution.ErrorOutput, job => job.Errors), execution.Ended)
             .ContinueWith(shell.End, TaskScheduler.Default);
         if (!ahead.IsEmpty)
         {
@@ -96,8 +98,23 @@ internal sealed class SshShell
 
         var bytes = Encoding.UTF8.GetBytes(script);
         var head = Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{job.Mark} {bytes.Length} {input.Length}\n"));
-        _ = _execution.WriteAsync((byte[])[.. head, .. bytes, .. input.Span], close: false);
-        await _execution.GuardedAsync(Task.WhenAll(job.Output.Ended, job.Errors.Ended), limit, cancel).ConfigureAwait(false);
+        var writing = _execution.WriteAsync((byte[])[.. head, .. bytes, .. input.Span], close: false);
+        try
+        {
+            await _execution.GuardedAsync(Task.WhenAll(job.Output.Ended, job.Errors.Ended), limit, cancel).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is ShellEnded or SshConnectionException)
+        {
+            // What SSH.NET sends just when the host closes the channel may come after its own goodbye, and for that sshd ends the whole connection.
+            await Task.WhenAny(Task.WhenAll(writing, _ending), Task.Delay(Goodbye, cancel)).ConfigureAwait(false);
+            if (HasNotBegun(job))
+            {
+                throw new ShellEnded();
+            }
+
+            throw;
+        }
+
         return (job.Output.ExitCode, job.Output.Content(), job.Errors.Content());
     }
 
@@ -169,18 +186,27 @@ internal sealed class SshShell
         },
         CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
-    // That a command has not begun is sure only when the host itself has ended the shell and all that it said has been read.
     private void End(Task ending)
     {
         lock (_lock)
         {
             _ended = true;
+            _endedByHost = ending.IsCompletedSuccessfully;
             if (_job is { } job)
             {
-                Exception why = ending.IsCompletedSuccessfully && CommandLine.FindBegin(job.Output.Content()) is null ? new ShellEnded() : new SshConnectionException("The shell that ran it was ended.");
+                Exception why = HasNotBegun(job) ? new ShellEnded() : new SshConnectionException("The shell that ran it was ended.");
                 job.Output.End(why);
                 job.Errors.End(why);
             }
+        }
+    }
+
+    // Sure only when the host itself has ended the shell and all that it said has been read.
+    private bool HasNotBegun(Job job)
+    {
+        lock (_lock)
+        {
+            return _endedByHost && CommandLine.FindBegin(job.Output.Content()) is null;
         }
     }
 
