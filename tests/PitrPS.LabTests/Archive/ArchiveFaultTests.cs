@@ -167,9 +167,8 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
     private void DiskFull()
     {
         OnPrimary($$"""
-            set -e; bind=$(systemctl list-units --plain --no-legend 'var-lib-pitrps*reader*.mount' | awk '{ print $1 }')
-            systemctl stop "$bind"; cp -a {{Directory}} {{Aside}}; mount -t tmpfs -o size=400m tmpfs {{Directory}}
-            cp -a {{Aside}}/. {{Directory}}/; rm -r {{Aside}}; chmod --reference=/var/mnt/. {{Directory}}; chmod 2750 {{Directory}}; systemctl start "$bind"
+            set -e; cp -a {{Directory}} {{Aside}}; mount -t tmpfs -o size=400m tmpfs {{Directory}}
+            cp -a {{Aside}}/. {{Directory}}/; rm -r {{Aside}}; mount --bind {{Directory}} /var/lib/pitrps-reader/{{Reader}}/archive
             head -c 400M /dev/zero > {{Directory}}/filler 2>/dev/null || true
             """);
         var segment = Commit();
