@@ -64,7 +64,7 @@ function Get-Line([object] $Of, [object] $Primary) {
         ReceiveLagBytes      = if ($status.Received -and $Primary.Status.Current) { [Math]::Max(0, $Primary.Status.Current - $status.Received) }
         ReplayLagBytes       = if ($status.Replayed -and $Primary.Status.Current) { [Math]::Max(0, $Primary.Status.Current - $status.Replayed) }
         Receiver             = if ($status) { $status.Receiver }
-        Archive              = if ($server.ArchiveDirectory) { $server.ArchiveDirectory } elseif ($server) { $server.ArchiveMountPoint }
+        Archive              = if ($server.ArchiveDirectory) { $server.ArchiveDirectory } elseif ($server.ArchiveMountPoint) { $server.ArchiveMountPoint } elseif ($server.ArchiveRepository) { "$($server.ArchiveRepository)" } elseif ($server.RestoreRepository) { "$($server.RestoreRepository)" }
         ArchiveReadable      = if ($status) { $status.ArchiveMounted }
         LastArchived         = if ($status) { $status.LastArchived }
         LastArchivedAt       = if ($status) { $status.LastArchivedAt }

@@ -157,9 +157,10 @@ function Test-Delay([object] $Of, [object] $Primary, [object] $Pair) {
 function Test-Arrival([object] $Of, [object] $Primary, [object] $Pair) {
     $status = $Of.Status
     $streams = "$($status.Receiver)" -eq 'streaming'
-    if ($status.ArchiveMounted) { New-Check $Of Mount OK "The archive can be read through $($Of.Server.ArchiveMountPoint)." }
+    $through = if ($Of.Server.ArchiveMountPoint) { $Of.Server.ArchiveMountPoint } else { "$($Of.Server.RestoreRepository)" }
+    if ($status.ArchiveMounted) { New-Check $Of Mount OK "The archive can be read through $through." }
     elseif ($null -eq $status.ArchiveMounted) { New-Check $Of Mount Warning 'No mount of the archive is known: what is not streamed cannot be replayed, unless its own restore_command brings it.' 'Mount-WalArchive' }
-    else { New-Check $Of Mount Failure "The archive cannot be read through $($Of.Server.ArchiveMountPoint): what is not streamed cannot be replayed." 'Mount-WalArchive again with the same parameters; look at the mount''s unit and at the primary''s sshd.' }
+    else { New-Check $Of Mount Failure "The archive cannot be read through ${through}: what is not streamed cannot be replayed." 'Mount-WalArchive again with the same parameters; look at the mount''s unit and at the primary''s sshd, or at what pgbackrest info says.' }
 
     if ($streams) { New-Check $Of Receiver OK 'It streams.' }
     elseif ($status.ArchiveMounted) { New-Check $Of Receiver OK "It does not stream ($($status.Receiver)), and goes on from the archive, as a delayed standby does after a restart. Its slot keeps WAL on the primary meanwhile." }

@@ -178,6 +178,30 @@ internal sealed partial record PgBackRest(PgServer Server, string Stanza)
         return (got, problem ?? (ended.Succeeded ? null : ended.ErrorOutput.Trim()));
     }
 
+    /// <summary>
+    /// Makes a private directory of the server's OS user, beside the data directory where he may, and says how many bytes are free there.
+    /// One that a client left behind which was killed is removed by a later call.
+    /// </summary>
+    public async Task<(string Directory, long FreeBytes)> MakeFolderAsync(CancellationToken cancel)
+    {
+        var said = await Server.Host.RunCheckedAsync(RemoteCommand.Shell(FolderScript, Server.DataDirectory).As(Server.OsUser), cancel).ConfigureAwait(false);
+        var free = said.Lines[1].Split(' ');
+        return (said.Lines[0], long.Parse(free[0], CultureInfo.InvariantCulture) * long.Parse(free[1], CultureInfo.InvariantCulture));
+    }
+
+    /// <summary>Removes such a directory. One that cannot be removed now, because the host is gone, is removed by a later <see cref="MakeFolderAsync"/>.</summary>
+    public async Task RemoveFolderAsync(string directory)
+    {
+        try
+        {
+            await Server.Host.Remote.RunAsync(RemoteCommand.Shell("""case $1 in /*/.pitrps-wal.??????) exec rm -rf -- "$1" ;; esac""", directory).As(Server.OsUser), CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (PitrException)
+        {
+            // Whoever comes here has a result, or an error that says more.
+        }
+    }
+
     public PitrException Unreachable(string why) => new("PitrPS.RepositoryUnreachable", ErrorKind.ResourceUnavailable,
         $"pgBackRest on {Server.Host.Name} cannot read the stanza '{Stanza}' as {Server.OsUser}: {why}",
         $"See what 'pgbackrest --stanza={Stanza} info' says there as {Server.OsUser}, mend it, and run the same command again.", Server);
@@ -210,6 +234,16 @@ internal sealed partial record PgBackRest(PgServer Server, string Stanza)
             rm -f -- "$2/$3"
             echo "failed $3: $(printf "%s" "${said:-it is not in the repository}" | tr "\n" " ")"
           fi' "$1" "$2" "$3"
+        """;
+
+    internal const string FolderScript =
+        """
+        umask 077
+        beside=${1%/*} elsewhere=${TMPDIR:-/var/tmp}
+        find "$beside" "$elsewhere" -maxdepth 1 -type d -user "$(id -u)" -name '.pitrps-wal.??????' -mmin +1440 -exec rm -rf -- {} + 2>/dev/null
+        directory=$(mktemp -d "$beside/.pitrps-wal.XXXXXX" 2>/dev/null) || directory=$(mktemp -d "$elsewhere/.pitrps-wal.XXXXXX") || exit
+        echo "$directory"
+        stat -f -c '%a %S' -- "$directory"
         """;
 
     private static string? StanzaOf(string command, string verb)

@@ -10,8 +10,9 @@ namespace PitrPS.Archive;
 /// <param name="HeartbeatInterval">Whole seconds; zero for no heartbeat.</param>
 /// <param name="ArchiveTimeout">archive_timeout, whole seconds.</param>
 /// <param name="RetainFor">Refused: the repository has a retention of its own.</param>
+/// <param name="Compression">Refused: the repository has a compression of its own.</param>
 /// <param name="Force">Take the place of another archive_command.</param>
-internal sealed record RepositoryOptions(PgServer Server, string Stanza, TimeSpan HeartbeatInterval, TimeSpan ArchiveTimeout, TimeSpan? RetainFor, bool Force);
+internal sealed record RepositoryOptions(PgServer Server, string Stanza, TimeSpan HeartbeatInterval, TimeSpan ArchiveTimeout, TimeSpan? RetainFor, WalCompression? Compression, bool Force);
 
 /// <summary>
 /// Enable-WalArchive for a site whose WAL lives in pgBackRest, which the site has installed and configured: archive_command, unless it is there already,
@@ -44,10 +45,10 @@ internal sealed class RepositoryPlan
     private async Task<Planned<PgServer>> BuildAsync(IFeedback feedback, CancellationToken cancel)
     {
         PgBackRest.RequireStanza(_options.Stanza, _server);
-        if (_options.RetainFor is not null)
+        if (_options.RetainFor is not null || _options.Compression is not null)
         {
-            throw new PitrException("PitrPS.NotWithRepository", ErrorKind.InvalidArgument, "-RetainFor does not go with -Repository: pgBackRest removes WAL by its own rules.",
-                "Leave it out, and set repo1-retention-full or repo1-retention-archive in pgbackrest.conf. A delayed standby needs WAL from its latest restartpoint on: more than the delay.", _server);
+            throw new PitrException("PitrPS.NotWithRepository", ErrorKind.InvalidArgument, $"{(_options.RetainFor is null ? "-Compression" : "-RetainFor")} does not go with -Repository: pgBackRest removes and compresses WAL by its own rules.",
+                "Leave it out, and set repo1-retention-full, repo1-retention-archive or compress-type in pgbackrest.conf. A delayed standby needs WAL from its latest restartpoint on: more than the delay.", _server);
         }
 
         ArchivePrimary.RequireIntervals(_server, _options.HeartbeatInterval, _options.ArchiveTimeout);
@@ -109,6 +110,7 @@ internal sealed class RepositoryPlan
         {
             ArchiveDirectory = null,
             ArchiveRetention = null,
+            ArchiveCompression = WalCompression.None,
             ArchiveRepository = new WalRepository(WalRepositoryKind.PgBackRest, _options.Stanza),
             IsPlanned = true,
         });

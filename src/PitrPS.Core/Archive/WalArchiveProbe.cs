@@ -35,7 +35,7 @@ internal sealed class WalArchiveProbe
     }
 
     /// <exception cref="PitrException">
-    /// <c>PitrPS.PlannedObject</c>, <c>PitrPS.VersionUnsupported</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.InvalidPath</c>, <c>PitrPS.ArchiveUnreachable</c>,
+    /// <c>PitrPS.PlannedObject</c>, <c>PitrPS.VersionUnsupported</c>, <c>PitrPS.NotWithRepository</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.InvalidPath</c>, <c>PitrPS.ArchiveUnreachable</c>,
     /// <c>PitrPS.ArchiveMarkerMissing</c>, <c>PitrPS.ArchiveOfAnotherCluster</c>
     /// </exception>
     public static async Task<WalArchiveReport> ReportAsync(ArchiveProbeOptions options, IFeedback feedback, CancellationToken cancel)
@@ -49,6 +49,13 @@ internal sealed class WalArchiveProbe
         }
 
         PgVersion.Require(server);
+        if (options.Path is null && (server.IsStandby ? server.RestoreRepository : server.ArchiveRepository) is { } repository)
+        {
+            throw new PitrException("PitrPS.NotWithRepository", ErrorKind.InvalidOperation,
+                $"The WAL of {server.Id} lies in {repository}, whose files only that tool reads.",
+                $"As {server.OsUser} on {server.Host.Name}: pgbackrest --stanza={repository.Stanza} check sees whether archiving works, and verify reads each file of the repository; info says from which segment to which it has WAL.", server);
+        }
+
         var path = options.Path ?? (server.IsStandby ? server.ArchiveMountPoint : server.ArchiveDirectory) ?? throw new PitrException("PitrPS.NoArchive", ErrorKind.InvalidOperation,
             server.IsStandby ? $"{server.Id} has no archive mounted by PitrPS." : $"{server.Id} has no archive that PitrPS set up.",
             $"Run {(server.IsStandby ? "Mount-WalArchive" : "Enable-WalArchive")}, or give the directory of an archive that others set up with -Path.", server);

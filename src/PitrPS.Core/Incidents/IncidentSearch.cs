@@ -36,7 +36,7 @@ internal static class IncidentSearch
         var position = await StandbyPosition.ReadAsync(server, feedback, cancel).ConfigureAwait(false);
         // The standby's clock against ours, so that what is left is right at the end of a long search too.
         var clock = position.Time - DateTimeOffset.UtcNow;
-        var range = await WalRange.ReadAsync(server, position, feedback, cancel).ConfigureAwait(false);
+        await using var range = await WalRange.ReadAsync(server, position, feedback, cancel).ConfigureAwait(false);
         var scan = new WalScan(range, feedback);
         var transactions = new WalTransactions();
         var end = await scan.ReadAsync(range.From, range.To, WalFilter.Of(server.Version, ["Transaction", "Standby"], WalRecords.Condition), transactions.Take, cancel).ConfigureAwait(false);
@@ -88,7 +88,7 @@ internal static class IncidentSearch
         if (range.Missing.Count > 0)
         {
             var more = range.Missing.Count == 1 ? "" : $" and {range.Missing.Count - 1} more";
-            feedback.Warning($"{range.Server.Id}: the WAL has a gap: segment {range.Missing[0].Name}{more} is neither in pg_wal nor in {range.ArchiveDirectory ?? "an archive (none is known)"}. Nothing after {range.ContinuousTo} was searched{Because(range)}.");
+            feedback.Warning($"{range.Server.Id}: the WAL has a gap: segment {range.Missing[0].Name}{more} is neither in pg_wal nor in {range.ArchiveName ?? "an archive (none is known)"}. Nothing after {range.ContinuousTo} was searched{Because(range)}.");
         }
         else if (!isOrdinaryEnd)
         {

@@ -28,7 +28,7 @@ internal sealed record WalPiece(WalSegment Segment, WalPlace Place, string Path)
 /// what is missing, and along which timelines it runs. Made by <see cref="ReadAsync"/>; nothing in it has been read but names, sizes and the pages at pg_wal's end.
 /// Whether the records can be read is asked of <see cref="WalScan"/>.
 /// </summary>
-internal sealed partial class WalRange
+internal sealed partial class WalRange : IAsyncDisposable
 {
     private readonly IReadOnlyList<WalPiece> _pieces;
 
@@ -72,6 +72,15 @@ internal sealed partial class WalRange
     /// <summary>Why the archive could not be looked into; null when it could, or was not needed.</summary>
     public string? ArchiveProblem { get; private init; }
 
+    /// <summary>The repository out of which the pieces of the archive were got; null where they lie in a directory of the host.</summary>
+    public PgBackRest? Repository { get; private init; }
+
+    /// <summary>The archive as messages name it; null when none is known.</summary>
+    public string? ArchiveName => Repository is { } repository ? $"the stanza '{repository.Stanza}'" : ArchiveDirectory;
+
+    /// <summary>After this, nothing can be read any more of what was got out of a repository; all that was said of it stays true.</summary>
+    public ValueTask DisposeAsync() => Repository is { } repository && ArchiveDirectory is { } directory ? new ValueTask(repository.RemoveFolderAsync(directory)) : ValueTask.CompletedTask;
+
     /// <summary>Up to where the range is without a gap.</summary>
     public Lsn ContinuousTo => Missing.Count == 0 ? To : Missing[0].Start > From ? Missing[0].Start : From;
 
@@ -99,6 +108,11 @@ internal sealed partial class WalRange
         var size = server.WalSegmentSize;
         var pgWal = await ListAsync(server, server.DataDirectory + "/pg_wal", isPgWal: true, TimeSpan.FromMinutes(2), cancel).ConfigureAwait(false);
         var known = KnownEnd(position, pgWal);
+        if (PgBackRest.Of(server, position.RestoreCommand) is { } repository && !IsEnough(pgWal, position, known, size))
+        {
+            return await FromRepositoryAsync(repository, position, pgWal, feedback, cancel).ConfigureAwait(false);
+        }
+
         var archiveDirectory = server.ArchiveMountPoint ?? DirectoryOf(position.RestoreCommand);
         var archive = WalListing.Empty;
         string? problem = null;
@@ -120,6 +134,51 @@ internal sealed partial class WalRange
         return Of(server, position, pgWal, archive, archiveDirectory, problem);
     }
 
+    // pg_waldump reads files, so all of the repository that the range needs is brought here first, as far as there is room for it.
+    private static async Task<WalRange> FromRepositoryAsync(PgBackRest repository, StandbyPosition position, WalListing pgWal, IFeedback feedback, CancellationToken cancel)
+    {
+        var server = repository.Server;
+        var size = server.WalSegmentSize;
+        string? directory = null;
+        WalRange With(WalListing archive, string? problem) => Of(server, position, pgWal, archive, directory, problem, repository);
+        try
+        {
+            var cluster = server.SystemIdentifier ?? (await ControlData.ReadAsync(server, cancel).ConfigureAwait(false)).SystemIdentifier;
+            var names = await repository.NamesAsync(await repository.RequireAsync(cluster, cancel).ConfigureAwait(false), cluster, WalSegment.At(position.Redo, 1, size), cancel).ConfigureAwait(false);
+            (directory, var free) = await repository.MakeFolderAsync(cancel).ConfigureAwait(false);
+            var histories = names.Where(n => WalFile.Of(n, size) is WalFile.History h && h.Timeline > 1 && !pgWal.Histories.ContainsKey(h.Timeline)).ToList();
+            var archive = WalListing.Empty with { Segments = names.Select(n => WalFile.Of(n, size)).OfType<WalFile.Segment>().Select(s => s.Wal).ToHashSet() };
+            if (histories.Count > 0)
+            {
+                await repository.FetchAsync(histories, directory, feedback, cancel).ConfigureAwait(false);
+                archive = archive with { Histories = (await ListAsync(server, directory, isPgWal: false, TimeSpan.FromMinutes(1), cancel).ConfigureAwait(false)).Histories };
+            }
+
+            // Half of the room is left to the server.
+            List<string> needed = [.. With(archive, null).Pieces.Where(p => p.Place == WalPlace.Archive).Select(p => p.Segment.Name)];
+            var fits = (int)Math.Min(needed.Count, free / 2 / size);
+            var (_, problem) = await repository.FetchAsync(needed[..fits], directory, feedback, cancel).ConfigureAwait(false);
+            problem ??= fits < needed.Count ? $"only {fits} of {needed.Count} segments fit into {directory}" : null;
+            var got = await ListAsync(server, directory, isPgWal: false, TimeSpan.FromMinutes(5), cancel).ConfigureAwait(false);
+            if (problem is not null)
+            {
+                feedback.Warning($"{server.Id}: not all WAL that is needed could be got out of the stanza '{repository.Stanza}'. {problem}");
+            }
+
+            return With(archive with { Segments = got.Segments }, problem);
+        }
+        catch (PitrException e) when (e.Id is "PitrPS.PgBackRestMissing" or "PitrPS.RepositoryUnreachable" or "PitrPS.StanzaNotFound" or "PitrPS.StanzaOfAnotherCluster" or "PitrPS.CommandTimeout")
+        {
+            feedback.Warning($"Only pg_wal is looked at. {e.Message}");
+            return With(WalListing.Empty, e.Message);
+        }
+        catch when (directory is not null)
+        {
+            await repository.RemoveFolderAsync(directory).ConfigureAwait(false);
+            throw;
+        }
+    }
+
     /// <summary>The directory of a restore_command such as <c>cp /mnt/archive/%f %p</c>; null where none can be told.</summary>
     internal static string? DirectoryOf(string restoreCommand) =>
         RestoreSource().Match(restoreCommand) is { Success: true } match ? match.Groups["dir"].Value : null;
@@ -127,7 +186,7 @@ internal sealed partial class WalRange
     [GeneratedRegex("""(?<quote>["']?)(?<dir>/[^\s"'%;|&<>$`]*?)(?:\k<quote>/|/\k<quote>)%f""")]
     private static partial Regex RestoreSource();
 
-    internal static WalRange Of(PgServer server, StandbyPosition position, WalListing pgWal, WalListing archive, string? archiveDirectory = null, string? archiveProblem = null)
+    internal static WalRange Of(PgServer server, StandbyPosition position, WalListing pgWal, WalListing archive, string? archiveDirectory = null, string? archiveProblem = null, PgBackRest? repository = null)
     {
         var size = server.WalSegmentSize;
         var known = KnownEnd(position, pgWal);
@@ -184,6 +243,7 @@ internal sealed partial class WalRange
         {
             ArchiveDirectory = archiveDirectory,
             ArchiveProblem = archiveProblem,
+            Repository = repository,
         };
     }
 

@@ -26,6 +26,12 @@ internal sealed record LayerEstimate(long Bytes, bool IsLimit)
         // New blocks, and segments that come from the archive, which stay in the layer.
         var wal = range.BytesTo(target.Stop);
         var fetched = range.FromArchiveBefore(target.ReadTo).Count() * standby.WalSegmentSize;
+        if (range.Repository is not null)
+        {
+            // Beside the layer they lie, too: the scratch server reaches no repository.
+            fetched *= 2;
+        }
+
         var growth = Always + wal + fetched;
         var atMost = survey.DatabaseBytes + growth;
         if (reflink)

@@ -147,7 +147,7 @@ internal static class RecoveryPlan
     {
         // The host is looked at, and a layer tried, while the WAL is read.
         var trying = TryLayerAsync(standby, cancel);
-        WalRange range;
+        WalRange? range = null;
         StandbyPosition position;
         ResolvedTarget target;
         try
@@ -158,10 +158,12 @@ internal static class RecoveryPlan
         }
         catch
         {
+            await (range?.DisposeAsync() ?? ValueTask.CompletedTask).ConfigureAwait(false);
             await ((Task)trying).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             throw;
         }
 
+        await using var read = range;
         var (survey, scratch, reflink, byHand) = await trying.ConfigureAwait(false);
         survey = await survey.WithAsync(standby, target.Tablespaces, cancel).ConfigureAwait(false);
         if (options.Incident is { } incident && target.Stop != incident.CommitLsn)
@@ -260,7 +262,12 @@ internal sealed record RecoveryPreparation(
 
     public string WalSource => Fetched.Count == 0 ? "pg_wal" : "pg_wal and archive";
 
-    public IReadOnlyList<string> Settings => ScratchSettings.Of(Standby, Scratch, Target, Survey, ScratchSettings.RestoreCommand(Restores, Range.ArchiveDirectory, Fetched));
+    /// <summary>What pg_wal lacks is got out of a repository, before the standby is stopped.</summary>
+    public bool IsFromRepository => Range.Repository is not null && Fetched.Count > 0;
+
+    public IReadOnlyList<string> Settings => ScratchSettings.Of(Standby, Scratch, Target, Survey, IsFromRepository
+        ? ScratchSettings.RestoreCommand("", Scratch.WalFolder, Fetched)
+        : ScratchSettings.RestoreCommand(Restores, Range.ArchiveDirectory, Fetched));
 
     // A standby that has a mount of PitrPS and no restore_command has at least the script.
     private string Restores => Position.RestoreCommand.Trim().Length == 0 && Standby.ArchiveMountPoint is { } mountPoint ? Archive.ArchiveScripts.RestoreCommand(Standby, mountPoint) : Position.RestoreCommand;
@@ -292,7 +299,7 @@ internal sealed record RecoveryPreparation(
             Standby.IsRunning
                 ? $"{Standby.Id} is frozen and stopped; {(Readers == 0 ? "nobody is connected to it" : Readers == 1 ? "the one session on it is ended" : $"the {Readers} sessions on it are ended")}. It is started again when the recovery is completed, or fails."
                 : $"{Standby.Id} is stopped already, and stays so until the recovery is completed.",
-            $"WAL to replay, from the last restartpoint at {Range.From} to {Target.Stop}: at most {ByteSize.Words(wal)}, from {WalSource}{(fetched > 0 ? $" ({ByteSize.Words(fetched)} of it from {Range.ArchiveDirectory})" : "")}. Expected time: about {Expected(wal, fetched):0} s.",
+            $"WAL to replay, from the last restartpoint at {Range.From} to {Target.Stop}: at most {ByteSize.Words(wal)}, from {WalSource}{(fetched > 0 ? $" ({ByteSize.Words(fetched)} of it from {Range.ArchiveName})" : "")}. Expected time: about {Expected(wal, fetched):0} s.",
             $"The layer in {Scratch.Layer} takes {Layer.Words}{(Reflink ? " (files are copied by reference)" : "")}; {ByteSize.Words(Survey.FreeBytes)} are free there.",
         ];
     }

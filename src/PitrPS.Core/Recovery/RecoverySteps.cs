@@ -36,6 +36,11 @@ internal static class RecoverySteps
                     await scratch.DiscardAsync(run.Cancel).ConfigureAwait(false);
                 }
 
+                if (preparation.IsFromRepository)
+                {
+                    await scratch.GetWalAsync(preparation.Range.Repository!, preparation.Fetched, run.Feedback, run.Cancel).ConfigureAwait(false);
+                }
+
                 if (preparation.StandbyRunsByHand)
                 {
                     // systemd would not stop it.
@@ -48,6 +53,7 @@ internal static class RecoverySteps
             Undo = run => ThrowAwayAsync(scratch, record, run),
             Preview =
             [
+                .. preparation.IsFromRepository ? (string[])[$"[{standby.OsUser}] pgbackrest --stanza={preparation.Range.Repository!.Stanza} archive-get {preparation.Fetched.Count} files, into {scratch.WalFolder}"] : [],
                 $"make {scratch.Layer} (root, 700), with layers over {string.Join(", ", preparation.Survey.Places)}",
                 $"systemd-run --unit={scratch.Unit} {ShellQuoting.Join(scratch.StartArguments(record.StandbyRan, preparation.Description))}",
                 $"  (systemd stops {standby.ServiceUnit} first; the scratch server then reads its files and writes only to the layer), with the settings",

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using PitrPS.Archive;
 using PitrPS.Hosts;
 using PitrPS.Planning;
 using PitrPS.Servers;
@@ -39,6 +40,23 @@ internal sealed record ScratchServer
     }
 
     public static string UnitOf(PgServer standby) => $"pitrps-scratch-{HostPaths.FileName(standby.Name)}.service";
+
+    /// <summary>Beside the layer, where the server's OS user gets in: WAL that was got out of a repository, which the scratch server itself does not reach: it has no network, and may write nowhere but in the layer.</summary>
+    public string WalFolder => (Layer.StartsWith(HostPaths.State + "/", StringComparison.Ordinal) ? "/var/lib/" + Layer[(HostPaths.State.Length + 1)..] : Layer) + ".wal";
+
+    /// <summary>Gets these files out of the repository, each segment of them.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.WalMissing</c></exception>
+    public async Task GetWalAsync(PgBackRest repository, IReadOnlyList<string> names, IFeedback feedback, CancellationToken cancel)
+    {
+        await Standby.Host.RunCheckedAsync(RemoteCommand.Shell("""rm -rf --one-file-system -- "$1" && mkdir -p -m 0755 -- "${1%/*}" && mkdir -m 0700 -- "$1" && chown "$2": "$1" """, WalFolder, Standby.OsUser).AsRoot(), cancel).ConfigureAwait(false);
+        var (got, problem) = await repository.FetchAsync(names, WalFolder, feedback, cancel).ConfigureAwait(false);
+        // A history that is nowhere was not needed so far either.
+        if (names.FirstOrDefault(n => !got.Contains(n) && WalFile.Of(n, Standby.WalSegmentSize) is WalFile.Segment) is { } missing)
+        {
+            throw new PitrException("PitrPS.WalMissing", ErrorKind.ObjectNotFound, $"{missing} cannot be got out of the stanza '{repository.Stanza}' any more: {problem}",
+                "Mend what it says of the repository, then run the same command again. The standby is as it was, and frozen.", Standby);
+        }
+    }
 
     /// <summary>As a server that SQL can be run on.</summary>
     public PgServer AsServer(uint? timeline = null) => new()
@@ -178,13 +196,14 @@ internal sealed record ScratchServer
     public Task DiscardAsync(CancellationToken cancel) =>
         Standby.Host.RunCheckedAsync(RemoteCommand.Shell(
             """
-            unit=$1 layer=$2 sockets=$3
+            unit=$1 layer=$2 sockets=$3 wal=$4
             systemctl stop "$unit" 2>/dev/null
             case $(systemctl show -p ActiveState "$unit") in ActiveState=inactive | ActiveState=failed) ;; *) echo "$unit does not end" >&2; exit 70 ;; esac
             systemctl reset-failed "$unit" 2>/dev/null
             if [ "$(systemctl show -p LoadState "$unit")" != LoadState=not-found ]; then rm -f "/run/systemd/transient/$unit"; systemctl daemon-reload; fi
             case $layer in /*/*.pitrps-scratch) ;; *) echo "$layer is not a layer" >&2; exit 70 ;; esac
             case $sockets in /run/pitrps-scratch-*) rm -rf --one-file-system -- "$sockets" ;; esac
+            case $wal in /*/*.pitrps-scratch.wal) rm -rf --one-file-system -- "$wal" ;; esac
             [ -d "$layer" ] && [ ! -L "$layer" ] || exit 0
             [ "$(stat -c '%u %a' "$layer")" = '0 700' ] || { echo "$layer is not root's alone" >&2; exit 70; }
             # A server that was killed leaves its segment of shared memory; the 7th line of postmaster.pid names it.
@@ -194,12 +213,12 @@ internal sealed record ScratchServer
               [ -z "$id" ] || awk -v id="$id" '$2 == id && $7 == 0 { exit 1 }' /proc/sysvipc/shm || ipcrm -m "$id"
             done
             rm -rf --one-file-system -- "$layer" "$layer.trial"
-            """, Unit, Layer, SocketDirectory).AsRoot().WithTimeout(TimeSpan.FromMinutes(10)), cancel);
+            """, Unit, Layer, SocketDirectory, WalFolder).AsRoot().WithTimeout(TimeSpan.FromMinutes(10)), cancel);
 
     /// <summary>True when nothing is left of it: no unit, layer or socket.</summary>
     public Task<bool> IsGoneAsync(CancellationToken cancel) =>
         Standby.Host.TestAsync(RemoteCommand.Shell(
-            """[ ! -e "$2" ] && [ ! -e "$3" ] && [ "$(systemctl show -p LoadState "$1")" = LoadState=not-found ]""", Unit, Layer, SocketDirectory).AsRoot(), cancel);
+            """[ ! -e "$2" ] && [ ! -e "$4" ] && [ ! -e "$3" ] && [ "$(systemctl show -p LoadState "$1")" = LoadState=not-found ]""", Unit, Layer, SocketDirectory, WalFolder).AsRoot(), cancel);
 
     /// <summary>
     /// What it is doing. With <paramref name="patience"/>, tenths of a second, the host itself waits until it takes connections or has ended, so that the news come at once.

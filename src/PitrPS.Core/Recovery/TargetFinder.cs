@@ -127,11 +127,11 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
 
         var named = string.Join(", ", missing.Take(8)) + (missing.Length > 8 ? $" and {missing.Length - 8} more" : "");
         throw new PitrException("PitrPS.WalMissing", ErrorKind.ObjectNotFound,
-            $"{standby.Id} has not all of the WAL that is needed: {named} {(missing.Length == 1 ? "is" : "are")} neither in pg_wal nor in {range.ArchiveDirectory ?? "an archive, of which it knows none"}"
+            $"{standby.Id} has not all of the WAL that is needed: {named} {(missing.Length == 1 ? "is" : "are")} neither in pg_wal nor in {range.ArchiveName ?? "an archive, of which it knows none"}"
                 + (range.ArchiveProblem is { } problem ? $", which cannot be read: {problem}" : "."),
             range.ArchiveProblem is null
                 ? "Bring these segments back into the archive or the standby's pg_wal; or see with Get-ReplicationStatus how far its WAL goes. The standby runs on and has not been touched."
-                : "Mend the mount of the archive (Mount-WalArchive), then run the same command again. The standby runs on and has not been touched.", standby);
+                : $"Mend {(range.Repository is null ? "the mount of the archive (Mount-WalArchive)" : "what it says of the repository")}, then run the same command again. The standby runs on and has not been touched.", standby);
     }
 
     [GeneratedRegex(@" desc: RESTORE_POINT (.*)$")]

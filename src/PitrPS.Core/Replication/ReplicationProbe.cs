@@ -45,6 +45,7 @@ internal static class ReplicationProbe
         facts = facts with { TooLow = await TooLowAsync(server, sql, cancel).ConfigureAwait(false) };
         bool? mounted = server.ArchiveMountPoint is { } mountPoint
             ? await server.Host.TestAsync(MarkerReadable(server, mountPoint), cancel).ConfigureAwait(false)
+            : server.RestoreRepository is { } repository ? await IsReadableAsync(new PgBackRest(server, repository.Stanza), cancel).ConfigureAwait(false)
             : null;
         return Of(status, facts, state, mounted);
     }
@@ -83,7 +84,9 @@ internal static class ReplicationProbe
 
         if (archiveMounted == false)
         {
-            warnings.Add("The archive cannot be read through its mount: what is not streamed cannot be replayed.");
+            warnings.Add(status.Server is { RestoreRepository: { } repository }
+                ? $"The repository {repository} cannot be read: what is not streamed cannot be replayed."
+                : "The archive cannot be read through its mount: what is not streamed cannot be replayed.");
         }
 
         return status with
@@ -100,6 +103,19 @@ internal static class ReplicationProbe
             ArchiveMounted = archiveMounted,
             Warnings = warnings,
         };
+    }
+
+    private static async Task<bool> IsReadableAsync(PgBackRest repository, CancellationToken cancel)
+    {
+        try
+        {
+            await repository.RequireAsync(repository.Server.SystemIdentifier, cancel).ConfigureAwait(false);
+            return true;
+        }
+        catch (PitrException e) when (e.Id is "PitrPS.PgBackRestMissing" or "PitrPS.RepositoryUnreachable" or "PitrPS.StanzaNotFound" or "PitrPS.StanzaOfAnotherCluster")
+        {
+            return false;
+        }
     }
 
     // Whoever reads a mount that hangs may be impossible to kill, and then timeout waits for it as well: so it is left behind.

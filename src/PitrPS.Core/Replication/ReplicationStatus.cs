@@ -84,7 +84,7 @@ public sealed record ReplicationStatus
     /// <summary>The last segment that failed, when it failed after the last success.</summary>
     public string? ArchiveFailing { get; init; }
 
-    /// <summary>On a standby: whether the archive's marker could be read through the mount; null when there is no mount.</summary>
+    /// <summary>On a standby: whether the archive's marker could be read through the mount, or the repository by its tool; null when there is neither.</summary>
     public bool? ArchiveMounted { get; init; }
 
     /// <summary>On a primary: who streams from it.</summary>

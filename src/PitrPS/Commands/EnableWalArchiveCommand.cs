@@ -80,7 +80,7 @@ public sealed class EnableWalArchiveCommand : PitrCmdlet
     /// Compresses each segment as it is archived: Zstd (the smaller one), Lz4 (the faster one) or None. By default as it is set, and for a new archive that is None: sparse copies.
     /// The program is installed where it is missing, here and by Mount-WalArchive on each standby. What is archived already stays as it is; all that reads the archive understands each of them.
     /// </summary>
-    [Parameter(ParameterSetName = Directory)]
+    [Parameter]
     public WalCompression? Compression { get; set; }
 
     /// <summary>Takes the place of an archive_command or archive_library that is not PitrPS's, which stays where it is written and counts again after Disable-WalArchive, and takes a directory over that has files in it.</summary>
@@ -92,7 +92,7 @@ public sealed class EnableWalArchiveCommand : PitrCmdlet
     {
         if (ParameterSetName == InRepository)
         {
-            var options = new RepositoryOptions(PgServer, Stanza, HeartbeatInterval, ArchiveTimeout, RetainFor, Force);
+            var options = new RepositoryOptions(PgServer, Stanza, HeartbeatInterval, ArchiveTimeout, RetainFor, Compression, Force);
             CarryAndWrite((feedback, cancel) => RepositoryPlan.BuildAsync(options, feedback, cancel), PgServer);
             return;
         }

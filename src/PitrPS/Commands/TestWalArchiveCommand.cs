@@ -9,7 +9,8 @@ namespace PitrPS.Commands;
 /// <para>Of a primary it tests the archive from its first segment up to the last one that the server has finished; of a standby, through its mount, from where
 /// its replay begins after a restart. Each segment's size and first page are checked as a server checks them that restores it (system identifier, position,
 /// timeline, version), the timelines' history files against each other, and what pg_stat_archiver claims against what is there. It says how fast the archive
-/// grows and when its disk is full. It only reads; tens of thousands of segments take seconds, through a mount half a minute.</para>
+/// grows and when its disk is full. It only reads; tens of thousands of segments take seconds, through a mount half a minute.
+/// Of an archive in pgBackRest (PitrPS.NotWithRepository) use that tool's own check and verify.</para>
 /// </summary>
 /// <example>
 /// <code>$primary | Test-WalArchive | Format-List</code>

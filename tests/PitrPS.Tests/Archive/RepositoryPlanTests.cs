@@ -21,7 +21,7 @@ public sealed class RepositoryPlanTests
     [Fact]
     public async Task The_plan_for_a_new_primary_sets_the_tools_own_command_and_keeps_no_archive()
     {
-        var planned = await EnableAsync(new RepositoryOptions(Primary with { IsPlanned = true, ArchiveRepository = null }, "main", TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1), null, Force: false));
+        var planned = await EnableAsync(new RepositoryOptions(Primary with { IsPlanned = true, ArchiveRepository = null }, "main", TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1), null, null, Force: false));
 
         var preview = string.Join('\n', planned.Plan.Steps.SelectMany(s => s.Preview));
         Assert.Contains("archive_command = 'pgbackrest --stanza=main archive-push %p'", preview, StringComparison.Ordinal);
@@ -38,11 +38,15 @@ public sealed class RepositoryPlanTests
     [InlineData("main", 60, 0, null, "PitrPS.InvalidInterval")]
     public async Task What_makes_no_sense_is_refused(string stanza, int heartbeat, int timeout, int? retainDays, string id)
     {
-        var options = new RepositoryOptions(Primary, stanza, TimeSpan.FromSeconds(heartbeat), TimeSpan.FromSeconds(timeout), retainDays is { } days ? TimeSpan.FromDays(days) : null, Force: false);
+        var options = new RepositoryOptions(Primary, stanza, TimeSpan.FromSeconds(heartbeat), TimeSpan.FromSeconds(timeout), retainDays is { } days ? TimeSpan.FromDays(days) : null, null, Force: false);
 
         Assert.Equal(id, (await Assert.ThrowsAsync<PitrException>(() => EnableAsync(options))).Id);
         Assert.Empty(_primary.Commands);
     }
+
+    [Fact]
+    public async Task Its_compression_is_the_tools_own() => Assert.Equal("PitrPS.NotWithRepository", (await Assert.ThrowsAsync<PitrException>(() =>
+        EnableAsync(new RepositoryOptions(Primary, "main", TimeSpan.Zero, TimeSpan.FromMinutes(1), null, WalCompression.Zstd, Force: false)))).Id);
 
     [Theory]
     [InlineData("pgbackrest --stanza=main archive-push %p", true)]
