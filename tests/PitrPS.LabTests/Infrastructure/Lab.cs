@@ -93,6 +93,15 @@ public sealed class Lab
         Run("create", Primary, Standby, "--suite", suite);
     }
 
+    /// <summary>A further host, for a test that has one beside the pair; it is the test's to destroy.</summary>
+    public LabHost Add(string name, string suite)
+    {
+        Run("create", name, "--suite", suite);
+        return Host(name);
+    }
+
+    public void Destroy(string host) => Run("destroy", host);
+
     /// <summary>Puts both hosts back into the state of a snapshot, running.</summary>
     public void Restore(string snapshot)
     {
