@@ -1,0 +1,88 @@
+<#
+.SYNOPSIS
+How fast a primary archives: pitrps-archive against pgbackrest archive-push, synchronous, into a local POSIX repository, both with their defaults.
+.DESCRIPTION
+One throw-away host with Debian's pgbackrest. A backlog of segments that pgbench has written is archived while pgbench writes on; segments a second, the median
+of some rounds in which they take turns. The ratio is that of throughput: more is better.
+.PARAMETER Module
+The folder of the built module.
+.PARAMETER Segments
+Segments of a backlog.
+.PARAMETER Rounds
+How often each is measured.
+#>
+param(
+    [string] $Module,
+    [ValidateRange(4, 1000)]
+    [int] $Segments = 32,
+    [ValidateRange(1, 21)]
+    [int] $Rounds = 3
+)
+
+$ErrorActionPreference = 'Stop'
+$ConfirmPreference = 'None'
+$root = [IO.Path]::GetFullPath([IO.Path]::Combine($PSScriptRoot, '..', '..'))
+. "$PSScriptRoot/../../scripts/demo/Hosts.ps1"
+Import-Module "$Module/PitrPS.psd1"
+
+function Show-Progress([string] $Text) { [Console]::Error.WriteLine("archive-push-pgbackrest: $Text") }
+
+function Use-BenchLab {
+    $null = & bash "$root/tests/lab/lab" @args
+    if ($LASTEXITCODE -ne 0) {
+        throw "tests/lab/lab $args ended with $LASTEXITCODE."
+    }
+}
+
+function Get-Median([double[]] $Values) {
+    [Array]::Sort($Values)
+    $Values[[int][Math]::Floor($Values.Count / 2)]
+}
+
+$before = $env:PITRPS_LAB
+$env:PITRPS_LAB = "/var/lib/pitrps-bench-$PID"
+try {
+    Show-Progress 'a primary, and pgbackrest beside it'
+    Use-BenchLab create primary
+    $on = @(Read-LabJson "$env:PITRPS_LAB/lab.json")[0]
+    $primary = Connect-PgHost $on.name -Address $on.address -Port $on.port -UserName $on.user -KeyFile $on.keyFile -KnownHostsFile $on.knownHosts |
+        Install-PgServer | Enable-WalArchive -Path /var/mnt/archive_wal_dir
+    $push = [IO.File]::ReadAllText("$PSScriptRoot/archive-push-pgbackrest/push.sh")
+    $null = Invoke-OnHost $on @"
+set -e
+DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install pgbackrest >/dev/null
+printf '%s\n' '[global]' 'repo1-path=/var/lib/pgbackrest' '[main]' 'pg1-path=$($primary.DataDirectory)' > /etc/pgbackrest.conf
+chown postgres:postgres /etc/pgbackrest.conf
+cat > /root/push.sh <<'PUSH'
+$push
+PUSH
+cd /
+runuser -u postgres -- psql -X -q -c 'CREATE DATABASE bench' -c "ALTER SYSTEM SET synchronous_commit = off"
+runuser -u postgres -- pgbench -i -q -s 20 bench >/dev/null 2>&1
+runuser -u postgres -- pgbackrest --stanza=main stanza-create
+"@
+    $ways = [ordered]@{
+        Ours   = Invoke-Sql $on 'SHOW archive_command'
+        Theirs = 'pgbackrest --stanza=main archive-push %p'
+    }
+    $rates = @{ Ours = @(); Theirs = @() }
+    foreach ($round in 1..$Rounds) {
+        foreach ($way in $ways.Keys) {
+            $command = $ways[$way].Replace("'", "'\''")
+            $rate = [double]::Parse((Invoke-OnHost $on "exec sh /root/push.sh $Segments '$command'"), [Globalization.CultureInfo]::InvariantCulture)
+            Show-Progress ([string]::Format([Globalization.CultureInfo]::InvariantCulture, '  {0}: {1:0.0} segments/s', $ways[$way].Split(' ')[0], $rate))
+            $rates[$way] += $rate
+        }
+    }
+}
+finally {
+    # In a process of its own and not in the pipeline: after Ctrl+C nothing may run in that any more.
+    $start = [Diagnostics.ProcessStartInfo]::new('bash', [string[]]@("$root/tests/lab/lab", 'destroy', '--all'))
+    $start.RedirectStandardOutput = $true
+    $process = [Diagnostics.Process]::Start($start)
+    $null = $process.StandardOutput.ReadToEnd()
+    $process.WaitForExit()
+    $env:PITRPS_LAB = $before
+}
+
+@{ Ours = Get-Median $rates.Ours; Theirs = Get-Median $rates.Theirs; Unit = 'segments/s' }
