@@ -26,6 +26,7 @@ using PitrPS.Servers;
 [assembly: TypeForwardedTo(typeof(WalRepositoryKind))]
 [assembly: TypeForwardedTo(typeof(ServerRole))]
 [assembly: TypeForwardedTo(typeof(WalCompression))]
+[assembly: TypeForwardedTo(typeof(WalTransport))]
 [assembly: TypeForwardedTo(typeof(IncidentKind))]
 [assembly: TypeForwardedTo(typeof(IncidentTable))]
 [assembly: TypeForwardedTo(typeof(PgIncident))]

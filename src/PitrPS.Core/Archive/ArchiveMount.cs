@@ -9,13 +9,16 @@ namespace PitrPS.Archive;
 /// The primary's archive on the standby: sshfs as a service of systemd, which starts it again whenever it ends. (A mount unit is tried once at boot;
 /// a primary that is down at that moment would leave the standby without its archive until somebody looks.)
 /// </summary>
-internal sealed class ArchiveMount(PgServer standby, string mountPoint)
+internal sealed class ArchiveMount(PgServer standby, string mountPoint, WalTransport transport = WalTransport.Sshfs)
 {
     private const string MountPointLine = "# Mount point: ";
 
     public string MountPoint { get; } = mountPoint;
 
-    public string Unit { get; } = UnitOf(standby);
+    public WalTransport Transport => transport;
+
+    /// <summary>What mounts it; with <see cref="WalTransport.Local"/> nothing does.</summary>
+    public string Unit { get; } = transport == WalTransport.Nfs && mountPoint.Length > 0 ? NfsMount.UnitOf(mountPoint) : UnitOf(standby);
 
     /// <summary>Ends an sshfs that lives without serving; systemd and sshfs themselves heal the rest.</summary>
     public string WatchUnit { get; } = NameOfWatch(standby) + ".service";
@@ -79,12 +82,17 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
         IsDone = async run => (await LookAsync(run).ConfigureAwait(false)) is { Succeeded: true } looked && ArchiveMarker.Parse(looked.Output)?.SystemIdentifier == cluster,
         Do = async run =>
         {
-            // The service may just be starting sshfs again; it does so every 5 s.
-            var until = DateTimeOffset.UtcNow + TimeSpan.FromSeconds(20);
+            // The service may just be starting sshfs again; it does so every 5 s. What others mounted is there or not.
+            var until = DateTimeOffset.UtcNow + TimeSpan.FromSeconds(Transport == WalTransport.Local ? 0 : 20);
             CommandResult looked;
             while (!(looked = await LookAsync(run).ConfigureAwait(false)).Succeeded && DateTimeOffset.UtcNow < until)
             {
                 await Task.Delay(TimeSpan.FromMilliseconds(500), run.Cancel).ConfigureAwait(false);
+            }
+
+            if (!looked.Succeeded && Transport == WalTransport.Local)
+            {
+                throw NotLocal(looked, primary);
             }
 
             if (!looked.Succeeded)
@@ -104,10 +112,38 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
         Preview = [$"[{standby.OsUser}] cat {MountPoint}/{ArchiveMarker.FileName}", $"[nobody] the same, and that is refused"],
     };
 
+    /// <summary>Before anything is changed: others have put the archive there, the database's user reads it, nobody else does, and it is the primary's.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.ArchiveNotThere</c>, <c>PitrPS.ArchiveReadableByAll</c>, <c>PitrPS.ArchiveOfAnotherCluster</c></exception>
+    public async Task RequireLocalAsync(ulong? cluster, string primary, CancellationToken cancel)
+    {
+        var looked = await standby.Host.Remote.RunAsync(LookCommand(), cancel).ConfigureAwait(false);
+        if (!looked.Succeeded)
+        {
+            throw NotLocal(looked, primary);
+        }
+
+        if (ArchiveMarker.Parse(looked.Output)?.SystemIdentifier is var found && found != cluster)
+        {
+            throw new PitrException("PitrPS.ArchiveOfAnotherCluster", ErrorKind.InvalidData, $"What is at {MountPoint} on {standby.Host.Name} is the archive of the cluster {found?.ToString(System.Globalization.CultureInfo.InvariantCulture) ?? "(its marker is damaged)"}; {primary} is the cluster {cluster}.",
+                "Give the directory in which that primary's archive can be seen.", standby);
+        }
+    }
+
+    private PitrException NotLocal(CommandResult looked, string primary) => looked.ExitCode == ReadByAll
+        ? new PitrException("PitrPS.ArchiveReadableByAll", ErrorKind.SecurityError, $"Every account of {standby.Host.Name} can read the archive at {MountPoint}: that is the database's content.",
+            $"Let only {standby.OsUser} in, by the options of its mount (uid=, umask=), its modes, or a directory above it with mode 0700 that belongs to {standby.OsUser}; then run the same command again.", standby)
+        : new PitrException("PitrPS.ArchiveNotThere", ErrorKind.ObjectNotFound, $"{standby.OsUser} on {standby.Host.Name} cannot read {MountPoint}/{ArchiveMarker.FileName}: {looked.ErrorOutput.Trim()}",
+            $"Mount the archive of {primary} there, readable for {standby.OsUser}; then run the same command again.", standby);
+
     /// <summary>Mount and key gone. Works also where <see cref="FindAsync"/> found no mount point.</summary>
     public static IReadOnlyList<Step> RemovalSteps(PgServer standby, string? mountPoint)
     {
-        var mount = new ArchiveMount(standby, mountPoint ?? "");
+        var mount = new ArchiveMount(standby, mountPoint ?? "", mountPoint is null ? WalTransport.Sshfs : standby.ArchiveTransport ?? WalTransport.Sshfs);
+        if (mount.Transport == WalTransport.Local)
+        {
+            return [Steps.Absent(standby.Host, "asked", "Remove what pitrps-restore has noted", standby.DataDirectory + "/pg_wal/pitrps-restore.asked")];
+        }
+
         var steps = new List<Step>
         {
             // First, so that nobody takes the unmounting for a fault.
@@ -218,9 +254,15 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint)
         return ids is { Succeeded: true, Lines: [var user, var group] } ? Files(route, reader, user, group) : null;
     }
 
-    private Task<CommandResult> LookAsync(StepRun run) => standby.Host.Remote.RunAsync(RemoteCommand.Shell(
+    private const int ReadByAll = 9;
+
+    private Task<CommandResult> LookAsync(StepRun run) => standby.Host.Remote.RunAsync(LookCommand(), run.Cancel);
+
+    // With other accounts' files they can be listed, too.
+    private RemoteCommand LookCommand() => RemoteCommand.Shell(
         """
         timeout 20 runuser -u "$2" -- cat -- "$1" || exit 1
-        ! timeout 20 runuser -u nobody -- cat -- "$1" >/dev/null 2>&1 || { echo "every user of the host can read it" >&2; exit 1; }
-        """, $"{MountPoint}/{ArchiveMarker.FileName}", standby.OsUser).AsRoot(), run.Cancel);
+        ! timeout 20 runuser -u nobody -- cat -- "$1" >/dev/null 2>&1 && ! timeout 20 runuser -u nobody -- ls -- "${1%/*}" >/dev/null 2>&1 ||
+          { echo "every user of the host can read it" >&2; exit 9; }
+        """, $"{MountPoint}/{ArchiveMarker.FileName}", standby.OsUser).AsRoot();
 }

@@ -33,6 +33,18 @@ internal static class DismountPlan
         {
             primary = null;
         }
+        else if (standby.ArchiveTransport is WalTransport.Nfs or WalTransport.Local)
+        {
+            // Who may read it there was never PitrPS's business.
+            if (primary is not null)
+            {
+                steps.Add(StandbyRegister.UnregisterStep(primary, standby));
+            }
+            else
+            {
+                announcements.Add($"No -Primary is given: there, a retention of the archive goes on keeping what {standby.Id} needs, until its file in {StandbyRegister.Root} is removed.");
+            }
+        }
         else if (primary is not null)
         {
             var reader = ArchiveReader.Of(primary);
@@ -46,8 +58,8 @@ internal static class DismountPlan
 
         steps.Add(new Step("state", "Forget the mount in PitrPS's state on the host", standby.Host)
         {
-            IsDone = async run => await ServerState.ReadAsync(standby.Host, standby.Name, run.Cancel).ConfigureAwait(false) is { ArchiveMountPoint: null, RestoreStanza: null },
-            Do = run => ServerState.UpdateAsync(standby.Host, standby.Name, state => state with { ArchiveMountPoint = null, RestoreStanza = null }, run.Cancel),
+            IsDone = async run => await ServerState.ReadAsync(standby.Host, standby.Name, run.Cancel).ConfigureAwait(false) is { ArchiveMountPoint: null, ArchiveTransport: null, RestoreStanza: null },
+            Do = run => ServerState.UpdateAsync(standby.Host, standby.Name, state => state with { ArchiveMountPoint = null, ArchiveTransport = null, RestoreStanza = null }, run.Cancel),
             Preview = [$"write {ServerState.PathOf(standby.Name)}"],
         });
         var plan = new Plan
@@ -62,7 +74,7 @@ internal static class DismountPlan
             WayBack = "Mount-WalArchive",
             Steps = steps,
         };
-        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(standby, feedback, token), () => standby with { ArchiveMountPoint = null, RestoreRepository = null, IsPlanned = true });
+        return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(standby, feedback, token), () => standby with { ArchiveMountPoint = null, ArchiveTransport = null, RestoreRepository = null, IsPlanned = true });
     }
 
     private static async Task RequireUnusedAsync(DismountOptions options, string? mountPoint, List<string> announcements, CancellationToken cancel)

@@ -11,13 +11,15 @@ namespace PitrPS.Archive;
 /// <param name="MountPoint">On the standby's host; nothing where the primary archives to a repository.</param>
 /// <param name="PrimaryAddress">The primary as the standby sees it; null for the address that the client uses.</param>
 /// <param name="PrimarySshPort">Its SSH port as the standby sees it; null for the one that the client uses.</param>
-internal sealed record MountOptions(PgServer Standby, PgServer Primary, string? MountPoint, string? PrimaryAddress, int? PrimarySshPort);
+/// <param name="Transport">How the archive gets there.</param>
+/// <param name="ExportPath">With <see cref="WalTransport.Nfs"/>: the export, as PATH or HOST:PATH; null for the archive's directory on the primary.</param>
+internal sealed record MountOptions(PgServer Standby, PgServer Primary, string? MountPoint, string? PrimaryAddress, int? PrimarySshPort, WalTransport Transport = WalTransport.Sshfs, string? ExportPath = null);
 
 /// <summary>Mount-WalArchive: on the primary an account that can only read the archive, on the standby a key for it and a mount that heals.</summary>
 internal static class MountPlan
 {
     /// <exception cref="PitrException">
-    /// <c>PitrPS.MountPointRequired</c>, <c>PitrPS.InvalidPath</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.ArchiveMountedElsewhere</c>, <c>PitrPS.MountPointInUse</c>,
+    /// <c>PitrPS.MountPointRequired</c>, <c>PitrPS.InvalidPath</c>, <c>PitrPS.InvalidTransport</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.ArchiveMountedElsewhere</c>, <c>PitrPS.MountPointInUse</c>,
     /// and what <see cref="PrimaryRoute.TryAsync"/> throws; when carried out also <c>PitrPS.CompressionUnavailable</c>, <c>PitrPS.MountNotWorking</c>.
     /// </exception>
     public static async Task<Planned<PgServer>> BuildAsync(MountOptions options, IFeedback feedback, CancellationToken cancel)
@@ -54,15 +56,32 @@ internal static class MountPlan
                 $"Use that mount point, or run Dismount-WalArchive first.", standby);
         }
 
+        if (standby.ArchiveTransport is { } by && by != options.Transport)
+        {
+            throw new PitrException("PitrPS.ArchiveMountedElsewhere", ErrorKind.ResourceExists, $"{standby.Id} has its primary's archive at {mountPoint} by {by}, not by {options.Transport}.",
+                $"Use -Transport {by}, or run Dismount-WalArchive first (with -Force where the standby restores from it).", standby);
+        }
+
+        if (options.ExportPath is not null && options.Transport != WalTransport.Nfs)
+        {
+            throw new PitrException("PitrPS.InvalidTransport", ErrorKind.InvalidArgument, $"-ExportPath {options.ExportPath} means nothing with -Transport {options.Transport}.",
+                "Give -Transport Nfs, or leave -ExportPath out.", standby);
+        }
+
+        if (options.Transport != WalTransport.Sshfs)
+        {
+            return await OtherMountPlan.BuildAsync(options with { MountPoint = mountPoint }, directory, feedback, cancel).ConfigureAwait(false);
+        }
+
         var mount = new ArchiveMount(standby, mountPoint);
         var reader = ArchiveReader.Of(primary);
-        await RequireFreeAsync(standby, mount, cancel).ConfigureAwait(false);
+        await RequireFreeAsync(standby, mountPoint, mount.Unit, cancel).ConfigureAwait(false);
         var compressions = await ArchiveCompression.InAsync(primary, cancel).ConfigureAwait(false);
         var route = await PrimaryRoute.TryAsync(standby.Host, primary.Host, options.PrimaryAddress ?? primary.Host.Address, options.PrimarySshPort ?? primary.Host.Port, reader.Account, cancel).ConfigureAwait(false);
         var sshdConfig = await SshdConfig.PlaceAsync(primary.Host, reader.Account, cancel).ConfigureAwait(false);
 
         PrimaryLink LinkFrom(PrimaryLink? was) => new(route.Address, was?.Address == route.Address ? was.Port : primary.Port, route.Port, was?.Slot, primary.Host.Name, primary.Name);
-        ServerState Changed(ServerState state) => state with { ArchiveMountPoint = mountPoint, Primary = LinkFrom(state.Primary) };
+        ServerState Changed(ServerState state) => state with { ArchiveMountPoint = mountPoint, ArchiveTransport = null, Primary = LinkFrom(state.Primary) };
 
         var plan = new Plan
         {
@@ -100,10 +119,11 @@ internal static class MountPlan
             ],
         };
         return new Planned<PgServer>(plan, token => ServerDiscovery.RefreshAsync(standby, feedback, token),
-            () => standby with { ArchiveMountPoint = mountPoint, Primary = LinkFrom(standby.Primary), IsPlanned = true });
+            () => standby with { ArchiveMountPoint = mountPoint, ArchiveTransport = WalTransport.Sshfs, Primary = LinkFrom(standby.Primary), IsPlanned = true });
     }
 
-    private static async Task RequireFreeAsync(PgServer standby, ArchiveMount mount, CancellationToken cancel)
+    /// <summary>Nothing of somebody else's is at the mount point.</summary>
+    internal static async Task RequireFreeAsync(PgServer standby, string mountPoint, string unit, CancellationToken cancel)
     {
         var looked = await standby.Host.RunCheckedAsync(RemoteCommand.Shell(
             """
@@ -116,10 +136,10 @@ internal static class MountPlan
             timeout 30 stat -- "$1" >/dev/null 2>&1 || { [ -e "$3/$2" ] || echo "a mount that is dead"; exit 0; }
             [ -d "$1" ] && [ ! -L "$1" ] || { echo "something that is no directory"; exit 0; }
             [ -z "$(ls -A -- "$1")" ] || echo "a directory with files in it"
-            """, mount.MountPoint, mount.Unit, UnitSteps.Directory).AsRoot(), cancel).ConfigureAwait(false);
+            """, mountPoint, unit, UnitSteps.Directory).AsRoot(), cancel).ConfigureAwait(false);
         if (looked.Text.Length > 0)
         {
-            throw new PitrException("PitrPS.MountPointInUse", ErrorKind.ResourceExists, $"{mount.MountPoint} on {standby.Host.Name} is taken: {looked.Text}.",
+            throw new PitrException("PitrPS.MountPointInUse", ErrorKind.ResourceExists, $"{mountPoint} on {standby.Host.Name} is taken: {looked.Text}.",
                 "Choose another mount point, or unmount or empty this one (and take it out of /etc/fstab).", standby);
         }
     }

@@ -76,8 +76,9 @@ internal sealed record PrimaryRoute(string Address, int Port, string KnownHosts)
             .Select(w => $"{name} {w[0]} {w[1]}\n").Distinct().Order(StringComparer.Ordinal));
     }
 
-    // It becomes part of a known_hosts line, of sshfs's source and of a unit file.
-    private static void RequireAddress(string address, PgHost primary)
+    /// <summary>It becomes part of a known_hosts line, of sshfs's source and of a unit file.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.InvalidAddress</c></exception>
+    public static void RequireAddress(string address, PgHost primary)
     {
         var isName = address.Length is > 0 and < 254 && char.IsAsciiLetterOrDigit(address[0]) && address.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_');
         if (!isName && !IPAddress.TryParse(address, out _))

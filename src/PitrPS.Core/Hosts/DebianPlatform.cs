@@ -30,6 +30,8 @@ internal sealed class DebianPlatform : IPlatform
 
     public IReadOnlyList<PackageSource> SshfsSources => [];
 
+    public IReadOnlyList<string> NfsPackages => ["nfs-common"];
+
     public string SshUnit => "ssh.service";
 
     public int? NewestMajor => null;

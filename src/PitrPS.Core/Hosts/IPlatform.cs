@@ -23,6 +23,9 @@ internal interface IPlatform
     /// <summary>What can bring them where the host's own sources do not.</summary>
     IReadOnlyList<PackageSource> SshfsSources { get; }
 
+    /// <summary>The packages that mount NFS.</summary>
+    IReadOnlyList<string> NfsPackages { get; }
+
     /// <summary>Refreshes the package lists.</summary>
     RemoteCommand RefreshPackages { get; }
 

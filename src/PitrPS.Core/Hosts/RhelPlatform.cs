@@ -105,6 +105,8 @@ internal sealed class RhelPlatform(int release) : IPlatform
 
     public IReadOnlyList<string> SshfsPackages => ["fuse-sshfs"];
 
+    public IReadOnlyList<string> NfsPackages => ["nfs-utils"];
+
     public string SshUnit => "sshd.service";
 
     public bool PackagesMakeCertificate => false;

@@ -91,6 +91,9 @@ public sealed record PgServer
     /// <summary>On a standby: where the primary's archive is mounted; null when it is not.</summary>
     public string? ArchiveMountPoint { get; init; }
 
+    /// <summary>On a standby: how it gets there; null where there is no mount point.</summary>
+    public WalTransport? ArchiveTransport { get; init; }
+
     /// <summary>On a standby: the primary as PitrPS set it up or as primary_conninfo says; null when nobody knows.</summary>
     public PrimaryLink? Primary { get; init; }
 

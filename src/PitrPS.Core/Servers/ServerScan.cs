@@ -94,6 +94,7 @@ internal sealed class ServerScan
             ArchiveRetention = state.RetainSeconds is { } seconds ? TimeSpan.FromSeconds(seconds) : null,
             ArchiveCompression = state.ArchiveCompression ?? WalCompression.None,
             ArchiveMountPoint = state.ArchiveMountPoint,
+            ArchiveTransport = state.ArchiveMountPoint is null ? null : state.ArchiveTransport ?? WalTransport.Sshfs,
             ArchiveRepository = RepositoryOf(state.ArchiveStanza),
             RestoreRepository = RepositoryOf(state.RestoreStanza),
             Primary = state.Primary ?? (isStandby ? ConnectionInfo.Primary(Current("primary_conninfo"), Current("primary_slot_name")) : null),

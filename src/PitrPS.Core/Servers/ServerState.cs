@@ -21,6 +21,10 @@ internal sealed record ServerState
 
     public string? ArchiveMountPoint { get; init; }
 
+    /// <summary>How the archive gets to its mount point; null for SSHFS, as older states have it.</summary>
+    [JsonConverter(typeof(JsonStringEnumConverter<WalTransport>))]
+    public WalTransport? ArchiveTransport { get; init; }
+
     /// <summary>pgBackRest's stanza to which the server archives, instead of a directory.</summary>
     public string? ArchiveStanza { get; init; }
 

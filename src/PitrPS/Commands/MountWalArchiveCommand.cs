@@ -6,7 +6,7 @@ namespace PitrPS.Commands;
 
 /// <summary>
 /// Mounts the primary's archive on the standby's host, read-only, over SSHFS: with a key of its own, for an account on the primary that can do nothing
-/// but read the archive. The mount comes back after a reboot and after a lost link; a watchdog on the standby's host replaces one that hangs. Nothing on either host is changed before the standby has reached the primary.
+/// but read the archive. The mount comes back after a reboot and after a lost link; a watchdog on the standby's host replaces one that hangs. -Transport has other ways. Nothing on either host is changed before the standby has reached the primary.
 /// Where the primary archives to a repository (Enable-WalArchive -Repository) nothing is mounted: it is tried whether the standby's own pgbackrest reaches the stanza, and remembered.
 /// </summary>
 /// <example>
@@ -16,6 +16,14 @@ namespace PitrPS.Commands;
 /// <example>
 /// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -PrimaryAddress 10.0.0.5 -PrimarySshPort 2222</code>
 /// <para>The standby sees the primary under another address than this client does.</para>
+/// </example>
+/// <example>
+/// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -Transport Nfs -ExportPath nas.example.com:/export/wal</code>
+/// <para>Mounts an NFS export (NFS 4) in which the archive can be seen. Exporting it, read-only and to this host alone, is the site's own business.</para>
+/// </example>
+/// <example>
+/// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /srv/wal -Transport Local</code>
+/// <para>The archive is at /srv/wal already, mounted by other means. Errors: PitrPS.ArchiveNotThere, PitrPS.ArchiveOfAnotherCluster, PitrPS.ArchiveReadableByAll; nothing is changed then.</para>
 /// </example>
 /// <example>
 /// <code>$standby | Mount-WalArchive -Primary $primary</code>
@@ -36,7 +44,7 @@ public sealed class MountWalArchiveCommand : PitrCmdlet
     [ValidateNotNull]
     public PgServer Primary { get; set; } = null!;
 
-    /// <summary>A directory on the standby's host that does not exist yet or is empty. Not used where the primary archives to a repository.</summary>
+    /// <summary>A directory on the standby's host that does not exist yet or is empty; with -Transport Local the one in which the archive is. Not used where the primary archives to a repository.</summary>
     [Parameter(Position = 1)]
     [ValidateNotNullOrEmpty]
     public string? MountPoint { get; set; }
@@ -51,7 +59,19 @@ public sealed class MountWalArchiveCommand : PitrCmdlet
     [ValidateRange(1, 65535)]
     public int? PrimarySshPort { get; set; }
 
+    /// <summary>
+    /// How the archive gets to the mount point: Sshfs (the default); Nfs, which mounts an export that lets this standby's host read the archive; Local, where others have mounted it already
+    /// and PitrPS only sees that it is the primary's, that the database's user can read it, and that other accounts cannot.
+    /// </summary>
+    [Parameter]
+    public WalTransport Transport { get; set; }
+
+    /// <summary>With -Transport Nfs: what is exported, as PATH or HOST:/PATH. By default the archive's directory at the primary's address.</summary>
+    [Parameter]
+    [ValidateNotNullOrEmpty]
+    public string? ExportPath { get; set; }
+
     /// <inheritdoc/>
     protected override void ProcessRecord() =>
-        CarryAndWrite((feedback, cancel) => MountPlan.BuildAsync(new MountOptions(PgServer, Primary, MountPoint, PrimaryAddress, PrimarySshPort), feedback, cancel), PgServer);
+        CarryAndWrite((feedback, cancel) => MountPlan.BuildAsync(new MountOptions(PgServer, Primary, MountPoint, PrimaryAddress, PrimarySshPort, Transport, ExportPath), feedback, cancel), PgServer);
 }

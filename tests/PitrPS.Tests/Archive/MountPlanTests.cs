@@ -103,6 +103,81 @@ public class MountPlanTests
     }
 
     [Fact]
+    public async Task What_others_have_mounted_is_proven_first_and_nothing_is_made_for_a_reader()
+    {
+        _standby.On("runuser -u nobody", ArchiveMarker.Render(42, 16 << 20));
+
+        var planned = await MountAsync(new MountOptions(Standby, Primary, "/srv/wal", null, null, WalTransport.Local));
+
+        Assert.Equal(["register", "proof", "state"], planned.Plan.Steps.Select(s => s.Id).Where(id => !id.StartsWith("script", StringComparison.Ordinal)));
+        Assert.Equal(("/srv/wal", WalTransport.Local), (planned.AsPlanned().ArchiveMountPoint, planned.AsPlanned().ArchiveTransport));
+        Assert.Empty(_primary.Written);
+    }
+
+    [Theory]
+    [InlineData(1, "", "No such file or directory", "PitrPS.ArchiveNotThere")]
+    [InlineData(9, "", "every user of the host can read it", "PitrPS.ArchiveReadableByAll")]
+    [InlineData(0, "nonsense", "", "PitrPS.ArchiveOfAnotherCluster")]
+    [InlineData(0, "format=1\nsystem_identifier=7\nwal_segment_size=16777216\n", "", "PitrPS.ArchiveOfAnotherCluster")]
+    public async Task What_others_have_mounted_is_refused_where_it_is_not_the_archive_or_everybodys(int exitCode, string said, string complaint, string id)
+    {
+        _standby.On("runuser -u nobody", said, exitCode, complaint);
+
+        var error = await Assert.ThrowsAsync<PitrException>(() => MountAsync(new MountOptions(Standby, Primary, "/srv/wal", null, null, WalTransport.Local)));
+
+        Assert.Equal(id, error.Id);
+        Assert.NotEmpty(error.NextStep);
+        Assert.Empty(_standby.Written);
+    }
+
+    [Theory]
+    [InlineData(null, "10.0.0.5:/srv/archive")]
+    [InlineData("/export/wal", "10.0.0.5:/export/wal")]
+    [InlineData("nas.example.com:/export/wal", "nas.example.com:/export/wal")]
+    [InlineData("[fd00::5]:/export/wal", "[fd00::5]:/export/wal")]
+    public async Task An_NFS_export_is_mounted_so_that_no_reader_waits_for_ever(string? export, string source)
+    {
+        var planned = await MountAsync(new MountOptions(Standby, Primary, "/mnt/a b", "10.0.0.5", null, WalTransport.Nfs, export));
+
+        Assert.Equal(["register", "nfs", "mount-point", "mount", "proof", "watch", "state"], planned.Plan.Steps.Select(s => s.Id).Where(id => !id.StartsWith("script", StringComparison.Ordinal)));
+        var unit = new NfsMount(Standby, "/mnt/a b", source).Files()["mnt-a\\x20b.mount"];
+        Assert.Contains($"What={source}\nWhere=/mnt/a b\nType=nfs\nOptions=ro,nosuid,nodev,noexec,vers=4,soft,timeo=50,retrans=2,retry=0,lookupcache=positive,acdirmin=1,acdirmax=1\n", unit);
+        Assert.Contains($"| What={source}", planned.Plan.Steps.Single(s => s.Id == "mount").Preview);
+        Assert.Contains("apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 nfs-common", string.Join('\n', planned.Plan.Steps.Single(s => s.Id == "nfs").Preview));
+        Assert.Contains("mnt-a\\x20b.mount", string.Join('\n', planned.Plan.Steps.Single(s => s.Id == "watch").Preview));
+        Assert.DoesNotContain(_primary.Commands, c => c.Display.Contains("hostkey", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("nas;reboot:/export", "PitrPS.InvalidAddress")]
+    [InlineData("-o evil:/export", "PitrPS.InvalidAddress")]
+    [InlineData("nas:/export/../etc", "PitrPS.InvalidPath")]
+    [InlineData("relative", "PitrPS.InvalidPath")]
+    public async Task An_export_that_could_be_anything_else_is_refused(string export, string id) =>
+        Assert.Equal(id, (await Assert.ThrowsAsync<PitrException>(() => MountAsync(new MountOptions(Standby, Primary, "/mnt/a", "10.0.0.5", null, WalTransport.Nfs, export)))).Id);
+
+    [Fact]
+    public async Task Another_transport_for_the_same_mount_and_an_export_without_NFS_are_refused()
+    {
+        var mounted = Standby with { ArchiveMountPoint = "/mnt/a", ArchiveTransport = WalTransport.Sshfs };
+
+        Assert.Equal("PitrPS.ArchiveMountedElsewhere", (await Assert.ThrowsAsync<PitrException>(() => MountAsync(new MountOptions(mounted, Primary, "/mnt/a", null, null, WalTransport.Nfs)))).Id);
+        Assert.Equal("PitrPS.InvalidTransport", (await Assert.ThrowsAsync<PitrException>(() => MountAsync(new MountOptions(Standby, Primary, "/mnt/a", null, null, WalTransport.Local, "/x")))).Id);
+    }
+
+    [Theory]
+    [InlineData(WalTransport.Local, "asked", "unregister", "state")]
+    [InlineData(WalTransport.Nfs, "watch", "mount", "key", "asked", "mount-point", "unregister", "state")]
+    public async Task Dismounting_takes_back_what_this_transport_made(WalTransport transport, params string[] steps)
+    {
+        var planned = await DismountPlan.BuildAsync(new DismountOptions(Standby with { ArchiveMountPoint = "/mnt/a", ArchiveTransport = transport }, Primary, Force: false), new SilentFeedback(), default);
+
+        Assert.Equal(steps, planned.Plan.Steps.Select(s => s.Id));
+        Assert.Equal(transport == WalTransport.Nfs, planned.Plan.Steps.Any(s => s.Preview.Contains("systemctl disable --now mnt-a.mount")));
+        Assert.Null(planned.AsPlanned().ArchiveTransport);
+    }
+
+    [Fact]
     public async Task A_mount_that_a_recovery_needs_is_not_dismounted()
     {
         var error = await Assert.ThrowsAsync<PitrException>(() => DismountPlan.BuildAsync(

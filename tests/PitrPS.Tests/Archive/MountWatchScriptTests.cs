@@ -151,6 +151,50 @@ public sealed class MountWatchScriptTests : InFolder
         Assert.Empty(Asked);
     }
 
+    [ShellTheory]
+    [InlineData("failed", "nothing is mounted at")]
+    [InlineData("stale", "is stale")]
+    [InlineData("hangs", "has not answered for 1 s")]
+    public async Task A_mount_over_NFS_that_failed_went_stale_or_hangs_is_taken_away_and_started_again(string state, string why)
+    {
+        Program("umount", $"echo \"umount $*\" >> '{Quoted(In("asked of systemd"))}'");
+        switch (state)
+        {
+            case "failed":
+                File.Delete(In("active"));
+                Mounted(false);
+                File.Delete(Path.Combine(_mount, "pitrps-archive.id"));
+                Program("systemctl", $"echo \"$*\" >> '{Quoted(In("asked of systemd"))}'; case $1 in is-active) exit 3 ;; esac");
+                break;
+            case "stale":
+                Program("cat", "case $* in *pitrps-archive.id) echo 'cat: x: Stale file handle' >&2; exit 1 ;; esac; exec /bin/cat \"$@\"");
+                break;
+            default:
+                Hang();
+                break;
+        }
+
+        await WhileWatchingAsync(() => Pauses.Length >= 1, limit: state == "hangs" ? 1 : 300, unit: "mnt-a.mount");
+
+        Assert.Equal([$"umount -f -l -- {_mount}", "reset-failed mnt-a.mount", "--no-block restart mnt-a.mount"], Asked.Where(a => !a.StartsWith("is-", StringComparison.Ordinal)).Take(3));
+        Assert.Contains(why, Journal[0]);
+        Assert.EndsWith(": it is mounted again.", Journal[0]);
+    }
+
+    [ShellFact]
+    public async Task A_mount_over_NFS_that_somebody_has_stopped_is_left_alone()
+    {
+        File.Delete(In("active"));
+        Mounted(false);
+        File.Delete(Path.Combine(_mount, "pitrps-archive.id"));
+        Program("systemctl", $"echo \"$*\" >> '{Quoted(In("asked of systemd"))}'; case $1 in is-active | is-failed) exit 3 ;; esac");
+
+        await WhileWatchingAsync(() => Pauses.Length >= 3, unit: "mnt-a.mount");
+
+        Assert.All(Asked, a => Assert.StartsWith("is-", a));
+        Assert.Empty(Journal);
+    }
+
     private void Hang()
     {
         File.Delete(Path.Combine(_mount, "pitrps-archive.id"));
@@ -163,14 +207,14 @@ public sealed class MountWatchScriptTests : InFolder
     private void Mounted(bool isMounted) => File.WriteAllText(In("mountinfo"),
         "22 28 0:21 / /proc rw,nosuid - proc proc rw\n" + (isMounted ? $"80 28 0:60 / {_mount.Replace(" ", "\\040", StringComparison.Ordinal)} ro,nosuid - fuse.sshfs reader@primary:/archive ro\n" : ""));
 
-    private async Task WhileWatchingAsync(Func<bool> until, int limit = 300)
+    private async Task WhileWatchingAsync(Func<bool> until, int limit = 300, string unit = "mount.service")
     {
         var start = new ProcessStartInfo("/bin/sh")
         {
             ArgumentList =
             {
                 "-c", "export PATH=\"$1:$PATH\" PITRPS_MOUNTINFO=\"$2\"; journal=$3; shift 3; exec /bin/sh \"$@\" > \"$journal\"", "sh",
-                In("bin"), In("mountinfo"), In("journal"), In("pitrps-mount-watch.sh"), "mount.service", _mount, In("run"), $"{limit}", "7",
+                In("bin"), In("mountinfo"), In("journal"), In("pitrps-mount-watch.sh"), unit, _mount, In("run"), $"{limit}", "7",
             },
         };
         using var process = Process.Start(start)!;

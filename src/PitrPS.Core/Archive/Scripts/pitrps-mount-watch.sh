@@ -1,5 +1,5 @@
 #!/bin/sh
-# pitrps-mount-watch, version 1. Installed by PitrPS; a systemd service runs it beside the one that mounts the archive:
+# pitrps-mount-watch, version 2. Installed by PitrPS; a systemd service runs it beside the one that mounts the archive:
 #
 #   pitrps-mount-watch UNIT MOUNT-POINT RUN-DIRECTORY [LIMIT [PAUSE]]     (seconds: 30 and 15)
 #
@@ -9,6 +9,9 @@
 # nothing is mounted, it kills what UNIT runs, and nothing else: systemd then unmounts and mounts again. A UNIT that was
 # stopped, or that systemd is just starting, is left alone; so is a primary that is away. When killing does not help, it
 # waits longer each time, up to 10 minutes.
+# A UNIT that ends in .mount is one over NFS. It gives its readers an error after half a minute by itself; but it fails for
+# good when its server is away at a boot, and may go stale. Then, and when it hangs all the same, it is taken away and
+# started again.
 
 set -u
 LC_ALL=C
@@ -66,6 +69,27 @@ probe() {
   rm -f -- "$asked"
 }
 
+# Mounts again, or lets systemd do it.
+renew() {
+  case $unit in
+    *.mount)
+      say 4 "$why: it is mounted again."
+      umount -f -l -- "$mount" 2>/dev/null
+      systemctl reset-failed "$unit" 2>/dev/null
+      systemctl --no-block restart "$unit"
+      ;;
+    *)
+      say 4 "$why though $unit is active: it is killed, and systemd mounts again."
+      systemctl kill --signal=KILL "$unit"
+      ;;
+  esac
+}
+
+is_wanted() {
+  systemctl is-active --quiet "$unit" && return
+  case $unit in *.mount) systemctl is-failed --quiet "$unit" ;; *) return 1 ;; esac
+}
+
 # Asked of the kernel, because a question to the mount itself may hang. There the path is without links, its blanks escaped.
 is_mounted() {
   parent=$(readlink -f -- "${mount%/*}/") || return 0
@@ -76,6 +100,7 @@ is_mounted() {
   return 1
 }
 
+case $unit in *.mount) kind=NFS ;; *) kind=sshfs ;; esac
 wait_for=$pause
 told=''
 while :; do
@@ -90,20 +115,20 @@ while :; do
       ;;
     hung:*) why="$mount has not answered for $limit s" ;;
     *'Transport endpoint is not connected'*) why="$mount is dead" ;;
+    *'Stale file handle'*) why="$mount is stale" ;;
     *)
       if ! is_mounted; then
         why="nothing is mounted at $mount"
       elif [ -z "$told" ]; then
-        say 4 "$mount cannot be read: $said; sshfs goes on trying."
+        say 4 "$mount cannot be read: $said; $kind goes on trying."
         told=yes
       fi
       ;;
   esac
 
   # Else somebody has stopped it, or systemd is at it already.
-  if [ -n "$why" ] && systemctl is-active --quiet "$unit"; then
-    say 4 "$why though $unit is active: it is killed, and systemd mounts again."
-    systemctl kill --signal=KILL "$unit"
+  if [ -n "$why" ] && is_wanted; then
+    renew
     told=yes
     sleep "$wait_for"
     wait_for=$((wait_for * 2))
