@@ -231,6 +231,7 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint, WalTrans
             [Service]
             ExecStart={SystemdText.Command([ArchiveScripts.WatchPath, Unit, MountPoint, "/run/" + NameOfWatch(standby)])}
             RuntimeDirectory={NameOfWatch(standby)}
+            RuntimeDirectoryMode=0700
             SyslogIdentifier=pitrps-mount-watch
             Restart=always
             RestartSec=5
