@@ -150,7 +150,8 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint, WalTrans
             UnitSteps.Gone(standby.Host, "watch", "Watch the mount no more", mount.WatchUnit, [mount.WatchUnit]),
             UnitSteps.Gone(standby.Host, "mount", $"Unmount {mountPoint ?? "the archive"}, also for the next boot", mount.Unit, [mount.Unit]),
             Steps.Absent(standby.Host, "key", "Remove the key that read the archive", mount.Folder),
-            Steps.Absent(standby.Host, "asked", "Remove what pitrps-restore has noted", standby.DataDirectory + "/pg_wal/pitrps-restore.asked"),
+            Steps.Absent(standby.Host, "asked", "Remove what pitrps-restore has noted and pitrps-prefetch has brought",
+                standby.DataDirectory + "/pg_wal/pitrps-restore.asked", standby.DataDirectory + "/pg_wal/pitrps-spool"),
         };
         if (mountPoint is not null)
         {
@@ -180,6 +181,8 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint, WalTrans
             // A listing is kept for 20 s by default, so that a new segment is not seen; what it says of the files may be kept, because they never change.
             // Every sshfs knows this spelling (2.x and from 3.1 on); dcache_dir_timeout only those from 3.0 on.
             "cache_dir_timeout=0",
+            // ssh's own ciphers in another order: the processor does AES itself, and a server that catches up waits for this. sshfs takes a comma only after a backslash.
+            "Ciphers=" + string.Join("\\,", "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr"),
             "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", $"IdentityFile={KeyFile}", "PreferredAuthentications=publickey",
             "StrictHostKeyChecking=yes", "UpdateHostKeys=no", $"UserKnownHostsFile={KnownHostsFile}", "GlobalKnownHostsFile=/dev/null",
         ];

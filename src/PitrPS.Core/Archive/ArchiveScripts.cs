@@ -9,6 +9,7 @@ internal static class ArchiveScripts
 {
     public const string ArchivePath = HostPaths.Scripts + "/pitrps-archive";
     public const string RestorePath = HostPaths.Scripts + "/pitrps-restore";
+    public const string PrefetchPath = HostPaths.Scripts + "/pitrps-prefetch";
     public const string RetainPath = HostPaths.Scripts + "/pitrps-retain";
     public const string WatchPath = HostPaths.Scripts + "/pitrps-mount-watch";
 
@@ -18,6 +19,7 @@ internal static class ArchiveScripts
         Steps.Directory(host, "scripts", "Make the folder of PitrPS's scripts", HostPaths.Scripts, 0x1ED /* 0755 */),
         Install(host, ArchivePath, "archive_command"),
         Install(host, RestorePath, "restore_command"),
+        Install(host, PrefetchPath, "helper of restore_command that reads ahead"),
         .. mounts ? (Step[])[Install(host, WatchPath, "watchdog of the mount")] : [],
         .. SelinuxSteps.Label(host, "scripts-selinux", HostPaths.Scripts, SelinuxSteps.ProgramType),
     ];

@@ -1,11 +1,13 @@
 #!/bin/sh
-# pitrps-restore, version 5. Installed by PitrPS; PostgreSQL runs it as its restore_command:
+# pitrps-restore, version 6. Installed by PitrPS; PostgreSQL runs it as its restore_command:
 #
 #   pitrps-restore ARCHIVE NAME TARGET [DATA-DIRECTORY]     (restore_command = 'pitrps-restore ARCHIVE "%f" "%p"')
 #
 # Copies one file of the archive to TARGET, if it is whole, of this cluster, and what its name says; a segment may lie there
-# compressed, as NAME.zst or NAME.lz4. ARCHIVE is a directory, or pgbackrest:STANZA. A standby that has the segment in pg_wal already is told "not there": then it reads
-# that one, several times faster than it comes through here.
+# compressed, as NAME.zst or NAME.lz4. ARCHIVE is a directory, or pgbackrest:STANZA. A standby that has the segment in
+# pg_wal already is told "not there": then it reads that one, several times faster than it comes through here. When one
+# segment is asked for after the other this starts pitrps-prefetch, which has the next ones brought and checked before they
+# are asked for, by this same script (with two more arguments: fetch, and the size of a segment).
 # How it ends means different things to PostgreSQL, so it looks what the server is doing (DATA-DIRECTORY, else the
 # current one):
 #   a standby (standby.signal)    0: there. 1: anything else; it is asked for again and meanwhile streamed. Above 125
@@ -24,6 +26,50 @@ archive=${1-}
 name=${2-}
 target=${3-}
 data=${4-.}
+for_spool=${5-}
+segment_size=${6-}
+spool=$data/pg_wal/pitrps-spool
+
+case $name in
+  *[!0-9A-F]*) kind=other ;;
+  ????????????????????????) kind=segment ;;
+  *) kind=other ;;
+esac
+
+# What pitrps-prefetch has brought is checked already, so this takes one rename; it costs a server that is catching up more
+# than anything else here, hence it is done first and by the shell alone. Only what was brought for this very run of the
+# server is taken: what a crash or another recovery has left may be of another timeline's past, or not whole on the disk.
+prefetcher=
+take_from_spool() {
+  { read -r pid && read -r started && read -r started _; } 2>/dev/null < "$data/postmaster.pid" || return
+  { IFS= read -r owner && read -r prefetcher; } 2>/dev/null < "$spool/owner" || { prefetcher=; return; }
+  if [ "$owner" != "$pid $started $archive" ]; then
+    prefetcher=
+    rm -rf -- "$spool"
+    return
+  fi
+
+  # One that is on its way comes soonest by waiting for it, as long as it goes on.
+  waited=0
+  size_before=
+  while [ ! -e "$spool/$name" ] && [ -e "$spool/$name.claim" ] && kill -0 "$prefetcher" 2>/dev/null; do
+    if [ $((waited % 500)) -eq 499 ]; then
+      size=$(stat -c %s -- "$spool/$name.part" 2>/dev/null)
+      [ "$size" != "$size_before" ] || break
+      size_before=$size
+    fi
+    waited=$((waited + 1))
+    sleep 0.02
+  done
+  [ -s "$spool/$name" ] || return
+  # In this order: what was asked for is of no use to the prefetcher, which removes it.
+  mv -f -- "$spool/$name" "$target" 2>/dev/null || return
+  echo "$name" 2>/dev/null > "$spool/asked"
+  exit 0
+}
+if [ "$kind" = segment ] && [ -z "$for_spool" ] && [ -d "$spool" ]; then
+  take_from_spool
+fi
 
 # With both signal files PostgreSQL is a standby.
 in_doubt=200
@@ -32,6 +78,7 @@ if [ -e "$data/standby.signal" ]; then
 elif [ ! -e "$data/recovery.signal" ] && [ -f "$data/pg_wal/$name" ]; then
   in_doubt=1
 fi
+[ -z "$for_spool" ] || in_doubt=200
 
 doubt() {
   echo "pitrps-restore: $name: $1" >&2
@@ -45,9 +92,8 @@ case $name in
   '' | */* | .*) doubt "that is not the name of a WAL file" ;;
   # The first timeline has none, and a server that is promoted when its primary is gone must not wait for an answer.
   00000001.history) exit 1 ;;
-  *[!0-9A-F]*) kind=other ;;
-  ????????????????????????) kind=segment ;;
-  *) doubt "that is not the name of a WAL file" ;;
+  *[!0-9A-F]*) ;;
+  *) [ "$kind" = segment ] || doubt "that is not the name of a WAL file" ;;
 esac
 
 # Decimal, and as it stands in the pages.
@@ -80,7 +126,7 @@ is_whole_in_pg_wal() {
 
 # Asked twice in a row for the same one, the server could not read its own: then it gets the archive's.
 asked=$data/pg_wal/pitrps-restore.asked
-if [ "$kind" = segment ] && [ -e "$data/standby.signal" ] && [ "$(cat -- "$asked" 2>/dev/null)" != "$name" ] && is_whole_in_pg_wal && echo "$name" > "$asked"; then
+if [ "$kind" = segment ] && [ -z "$for_spool" ] && [ -e "$data/standby.signal" ] && [ "$(cat -- "$asked" 2>/dev/null)" != "$name" ] && is_whole_in_pg_wal && echo "$name" > "$asked"; then
   exit 1
 fi
 
@@ -125,8 +171,15 @@ MARKER
   [ "$owner" = "$cluster" ]
 }
 
-# Only segments are ever compressed. One that lies there twice is taken as it was written.
+# Only segments are ever compressed. One that lies there twice is taken as it was written. For the spool, where nothing
+# depends on the answer, the first one is a guess.
+file=
 source_has() {
+  if [ -n "$for_spool" ] && [ -z "$file" ]; then
+    file=$archive/$name
+    bytes=$segment_size
+    return 0
+  fi
   if [ "$kind" = segment ]; then
     limited 30 stat -L -c '%s %n' -- "$archive/$name" "$archive/$name.zst" "$archive/$name.lz4"
   else
@@ -227,8 +280,9 @@ esac
 # --- The end of the source.
 
 absent() {
-  # Proven only if the archive was healthy before the question and still is after it.
-  source_is_healthy || doubt "$why"
+  # Proven only if the archive was healthy before the question and still is after it. Whoever fetches for the spool decides
+  # nothing by it.
+  [ -n "$for_spool" ] || source_is_healthy || doubt "$why"
   rm -f -- "$target"
   exit 1
 }
@@ -241,7 +295,8 @@ check_segment() {
   # each 16 bytes of them as 8 numbers, as 4, as 2, and as 2 in hex.
   # shellcheck disable=SC2046
   set -- $(od -A n -v -t x2 -t u4 -t u8 -t x8 -N 32 -- "$target")
-  case $(cat -- "$data/PG_VERSION" 2>/dev/null) in
+  read -r version 2>/dev/null < "$data/PG_VERSION" || version=
+  case $version in
     13) known=d106 ;;
     14) known=d10d ;;
     15) known=d110 ;;
@@ -266,14 +321,39 @@ check_segment() {
   { [ "${10}" -ge 1 ] && [ "${10}" -le $((0x${name%????????????????})) ]; } || doubt "its first page is of timeline ${10}"
 }
 
-source_is_healthy || doubt "$why"
+# The prefetcher is started for a server that has got the segment before this one a few seconds ago; PostgreSQL keeps it
+# in pg_wal. Whoever waits a minute for the next one needs none.
+prefetch() {
+  if [ -n "$prefetcher" ] && kill -0 "$prefetcher" 2>/dev/null; then
+    echo "$name" > "$spool/asked"
+    return
+  fi
+  rest=${name#????????}
+  high=$((0x${rest%????????}))
+  low=$((0x${rest#????????} - 1))
+  [ "$low" -ge 0 ] || { low=$((4294967296 / segment_size - 1)); high=$((high - 1)); }
+  before=$(printf '%s/pg_wal/%s%08X%08X' "$data" "${name%????????????????}" "$high" "$low")
+  [ -n "$(find "$before" -newermt '10 seconds ago' 2>/dev/null)" ] || return
+  /bin/sh "${0%restore*}prefetch${0##*restore}" "$archive" "$name" "$data" "$segment_size" < /dev/null > /dev/null 2>&1 &
+}
+
+# For the spool only what is checked in itself is fetched, and that takes no marker.
+if [ -z "$for_spool" ]; then
+  source_is_healthy || doubt "$why"
+fi
 source_has
 case $? in 0) ;; 1) absent ;; *) doubt "$why" ;; esac
 source_copy
-case $? in 0) ;; 1) absent ;; *) doubt "$why" ;; esac
+copied=$?
+if [ "$copied" = 2 ] && [ -n "$for_spool" ]; then
+  source_has && source_copy
+  copied=$?
+fi
+case $copied in 0) ;; 1) absent ;; *) doubt "$why" ;; esac
 
 if [ "$kind" = segment ]; then
   check_segment
+  [ -n "$for_spool" ] || prefetch
 else
   [ -s "$target" ] || doubt "it is empty"
 fi

@@ -1,0 +1,141 @@
+#!/bin/sh
+# pitrps-prefetch, version 1. Installed by PitrPS; pitrps-restore starts it when a server asks for one segment after the other:
+#
+#   pitrps-prefetch ARCHIVE NAME DATA-DIRECTORY SEGMENT-SIZE
+#
+# Brings the segments after NAME from ARCHIVE, several at a time, the next one first, into DATA-DIRECTORY/pg_wal/pitrps-spool,
+# where pitrps-restore takes them from; that also says, in the file "asked", how far the server is. Each is fetched and checked
+# by pitrps-restore itself. Nothing depends on this: what is not in the spool is read from the archive as if there were none.
+#
+# There is one for a data directory. It holds at most 256 MB (one segment, if that is more), 64 segments, and a tenth of
+# what is free on the disk. It ends, and the spool with it, when nothing was asked for for 30 s, when the server has opened
+# or ended, and on TERM, which a server that is stopped sends to it. What is left by one that was killed is removed by the next
+# pitrps-restore that is asked for a segment, and never used.
+
+set -u
+LC_ALL=C
+export LC_ALL
+umask 077
+
+archive=$1
+asked=$2
+data=$3
+segment_size=$4
+restore=${0%prefetch*}restore${0##*prefetch}
+spool=$data/pg_wal/pitrps-spool
+at_once=8
+
+count=$((268435456 / segment_size))
+[ "$count" -ge 1 ] || count=1
+[ "$count" -le 64 ] || count=64
+
+# "PID START" of the server; both are other ones when it was started anew.
+server() {
+  { read -r pid && read -r started && read -r started _; } 2>/dev/null < "$data/postmaster.pid" && kill -0 "$pid" 2>/dev/null &&
+    { [ -e "$data/standby.signal" ] || [ -e "$data/recovery.signal" ]; } && running="$pid $started"
+}
+
+server || exit 0
+mine=$running
+# On the directory, so that no file is left behind.
+exec 9< "$data/pg_wal" && flock -n 9 || exit 0
+rm -rf -- "$spool" && mkdir -- "$spool" || exit 0
+# What is still under way may make one more file in it.
+remove_spool() {
+  tries=0
+  until rm -rf -- "$spool" || [ "$tries" -ge 50 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+  done
+}
+trap remove_spool EXIT
+trap 'exit 0' TERM INT HUP
+echo "$asked" > "$spool/asked" && printf '%s\n' "$mine $archive" "$$" > "$spool/owner" || exit 0
+
+# The names of the $fit segments after $asked.
+window() {
+  rest=${asked#????????}
+  high=$((0x${rest%????????}))
+  low=$((0x${rest#????????}))
+  n=0
+  while [ "$n" -lt "$fit" ]; do
+    n=$((n + 1))
+    low=$((low + 1))
+    [ $((low * segment_size)) -lt 4294967296 ] || { low=0; high=$((high + 1)); }
+    printf '%s%08X%08X\n' "${asked%????????????????}" "$high" "$low"
+  done
+}
+
+# A recovery on a layer has a list of what it takes from the archive.
+wanted() {
+  if [ -f "$data/pitrps-scratch.fetch" ]; then
+    window | grep -xFf "$data/pitrps-scratch.fetch"
+  else
+    window
+  fi
+}
+
+# While it is under way there is NAME.claim, afterwards NAME; when it fails NAME.rest, for as long as it is left alone.
+fetch() {
+  # The lock ends with the prefetcher, whatever becomes of this.
+  exec 9<&-
+  if /bin/sh "$restore" "$archive" "$1" "$spool/$1.part" "$data" fetch "$segment_size"; then
+    exec mv -f -- "$spool/$1.part" "$spool/$1"
+  fi
+  mv -f -- "$spool/$1.claim" "$spool/$1.rest"
+  sleep 5
+  exec rm -f -- "$spool/$1.rest"
+}
+
+# What the server has passed, or what it does not follow any more.
+drop_others() {
+  set --
+  for file in "$spool"/[0-9A-F]*; do
+    segment=${file##*/}
+    case $names in
+      *"${segment%%.*}"*) ;;
+      *) [ ! -e "$file" ] || set -- "$@" "$file" ;;
+    esac
+  done
+  [ $# -eq 0 ] || rm -f -- "$@"
+}
+
+round=0
+quiet=0
+known=
+now=
+while [ "$quiet" -lt 300 ]; do
+  server && [ "$running" = "$mine" ] || exit 0
+  read -r now 2>/dev/null < "$spool/asked" || [ -d "$spool" ] || exit 0
+  case $now in *[!0-9A-F]*) ;; ????????????????????????) asked=$now ;; esac
+
+  if [ $((round % 50)) -eq 0 ]; then
+    # shellcheck disable=SC2046
+    set -- $(stat -f -c '%a %S' -- "$spool")
+    fit=$((${1:-0} * ${2:-0} / 10 / segment_size))
+    [ "$fit" -le "$count" ] || fit=$count
+  fi
+  round=$((round + 1))
+  quiet=$((quiet + 1))
+  if [ "$asked $fit" != "$known" ]; then
+    [ "$asked" = "${known% *}" ] || quiet=0
+    known="$asked $fit"
+    names=$(wanted)
+    drop_others
+  fi
+
+  under_way=0
+  for segment in $names; do
+    [ ! -e "$spool/$segment.claim" ] || [ -e "$spool/$segment" ] || under_way=$((under_way + 1))
+  done
+  for segment in $names; do
+    if [ -e "$spool/$segment" ] || [ -e "$spool/$segment.claim" ]; then continue; fi
+    # Where one is not there yet, the later ones are not either.
+    if [ -e "$spool/$segment.rest" ] || [ "$under_way" -ge "$at_once" ]; then break; fi
+    under_way=$((under_way + 1))
+    true > "$spool/$segment.claim" || break
+    fetch "$segment" < /dev/null > /dev/null 2>&1 &
+  done
+  [ "$under_way" -eq 0 ] || quiet=0
+  sleep 0.1 9<&-
+done
