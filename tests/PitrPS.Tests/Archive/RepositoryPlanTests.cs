@@ -62,7 +62,7 @@ public sealed class RepositoryPlanTests
 
         var planned = await MountAsync(new MountOptions(Standby, Primary, null, "10.0.0.5", null));
 
-        Assert.Equal(["stanza", "scripts", "script-pitrps-archive", "script-pitrps-restore", "state"], planned.Plan.Steps.Select(s => s.Id));
+        Assert.Equal(["stanza", "scripts", "script-pitrps-archive", "script-pitrps-restore", "script-pitrps-prefetch", "state"], planned.Plan.Steps.Select(s => s.Id));
         Assert.Equal(Main, planned.AsPlanned().RestoreRepository);
         Assert.Equal(new PrimaryLink("10.0.0.5", 5432, 22, null, "primary", "15/main"), planned.AsPlanned().Primary);
         Assert.Equal("/usr/local/lib/pitrps/pitrps-restore pgbackrest:main \"%f\" \"%p\"", ArchiveScripts.RestoreCommandOf(planned.AsPlanned()));
