@@ -13,6 +13,7 @@ public sealed class PrefetchTests(StandbyHosts hosts) : IClassFixture<StandbyHos
     [FaultFact]
     public void A_standby_that_catches_up_has_a_prefetcher_and_can_be_stopped_while_that_reads_a_mount_that_hangs()
     {
+        hosts.Run("$standby | Set-ReplicationDelay -Delay 0 -Confirm:$false").ThrowOnError();
         CatchUp(segments: 12);
         Assert.Equal("700 postgres", OnStandby($"stat -c '%a %U' {Spool}"));
 
@@ -29,7 +30,7 @@ public sealed class PrefetchTests(StandbyHosts hosts) : IClassFixture<StandbyHos
         Assert.Equal("", OnStandby($"ls -d {Spool} 2>/dev/null || true"));
 
         CatchUp(segments: 3);
-        Await("the prefetcher's end, as nothing is asked for", () => OnStandby($"ls -d {Spool} 2>/dev/null || true").Length == 0, seconds: 90);
+        Await("the prefetcher's end, as nothing is asked for", () => OnStandby($"ls -d {Spool} 2>/dev/null || true").Length == 0, seconds: 180);
         Assert.Equal("", OnStandby("pgrep -f pitrps-prefetch || true"));
         Assert.Equal("t", hosts.Lab.Psql(Lab.Standby, "SELECT pg_is_in_recovery()"));
     }
@@ -37,7 +38,6 @@ public sealed class PrefetchTests(StandbyHosts hosts) : IClassFixture<StandbyHos
     /// <summary>While the standby is stopped the primary archives this many segments; then it is started and has replayed them all.</summary>
     private void CatchUp(int segments)
     {
-        hosts.Run("$standby | Set-ReplicationDelay -Delay 0 -Confirm:$false").ThrowOnError();
         OnStandby($"systemctl stop {Unit}; : > /var/log/postgresql/postgresql-15-main.log");
         for (var number = 0; number < segments; number++)
         {

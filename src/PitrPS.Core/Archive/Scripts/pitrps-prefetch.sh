@@ -23,7 +23,8 @@ data=$3
 segment_size=$4
 restore=${0%prefetch*}restore${0##*prefetch}
 spool=$data/pg_wal/pitrps-spool
-at_once=8
+at_once_well=8
+at_once=$at_once_well
 
 count=$((268435456 / segment_size))
 [ "$count" -ge 1 ] || count=1
@@ -124,9 +125,16 @@ while [ "$quiet" -lt 300 ]; do
     drop_others
   fi
 
+  # Where one fails, and at the end of the archive, it is tried again alone.
   under_way=0
   for segment in $names; do
-    [ ! -e "$spool/$segment.claim" ] || [ -e "$spool/$segment" ] || under_way=$((under_way + 1))
+    if [ -e "$spool/$segment" ]; then
+      at_once=$at_once_well
+    elif [ -e "$spool/$segment.claim" ]; then
+      under_way=$((under_way + 1))
+    elif [ -e "$spool/$segment.rest" ]; then
+      at_once=1
+    fi
   done
   for segment in $names; do
     if [ -e "$spool/$segment" ] || [ -e "$spool/$segment.claim" ]; then continue; fi
@@ -136,6 +144,7 @@ while [ "$quiet" -lt 300 ]; do
     true > "$spool/$segment.claim" || break
     fetch "$segment" < /dev/null > /dev/null 2>&1 &
   done
-  [ "$under_way" -eq 0 ] || quiet=0
+  # A slow link may take longer for a segment.
+  if [ "$under_way" -gt 0 ] && [ "$at_once" -gt 1 ]; then quiet=0; fi
   sleep 0.1 9<&-
 done
