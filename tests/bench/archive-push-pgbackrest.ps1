@@ -25,6 +25,9 @@ $root = [IO.Path]::GetFullPath([IO.Path]::Combine($PSScriptRoot, '..', '..'))
 . "$PSScriptRoot/../../scripts/demo/Hosts.ps1"
 Import-Module "$Module/PitrPS.psd1"
 
+# The hosts' own root forgets a sync, so that it costs nothing there; the database's folder is a real one, and so are archives in it.
+$folder = '/var/lib/postgresql/archives'
+
 function Show-Progress([string] $Text) { [Console]::Error.WriteLine("archive-push-pgbackrest: $Text") }
 
 function Use-BenchLab {
@@ -46,13 +49,14 @@ try {
     Use-BenchLab create primary
     $on = @(Read-LabJson "$env:PITRPS_LAB/lab.json")[0]
     $primary = Connect-PgHost $on.name -Address $on.address -Port $on.port -UserName $on.user -KeyFile $on.keyFile -KnownHostsFile $on.knownHosts |
-        Install-PgServer | Enable-WalArchive -Path /var/mnt/archive_wal_dir
+        Install-PgServer | Enable-WalArchive -Path $folder/ours
     $push = [IO.File]::ReadAllText("$PSScriptRoot/archive-push-pgbackrest/push.sh")
     $null = Invoke-OnHost $on @"
 set -e
 DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install pgbackrest >/dev/null
-printf '%s\n' '[global]' 'repo1-path=/var/lib/pgbackrest' '[main]' 'pg1-path=$($primary.DataDirectory)' > /etc/pgbackrest.conf
+printf '%s\n' '[global]' 'repo1-path=$folder/pgbackrest' '[main]' 'pg1-path=$($primary.DataDirectory)' > /etc/pgbackrest.conf
 chown postgres:postgres /etc/pgbackrest.conf
+install -d -o postgres -g postgres -m 0750 $folder/pgbackrest
 cat > /root/push.sh <<'PUSH'
 $push
 PUSH

@@ -25,7 +25,7 @@ internal sealed record WalPiece(WalSegment Segment, WalPlace Place, string Path)
 
 /// <summary>
 /// The WAL that a standby has on its own host, from its redo position on: which segments there are, where each is read from (pg_wal first, the archive only for the rest),
-/// what is missing, and along which timelines it runs. Made by <see cref="ReadAsync"/>; nothing in it has been read but names, sizes and the pages at pg_wal's end.
+/// what is missing, and along which timelines it runs. Made by <see cref="ReadAsync(PgServer, StandbyPosition, IFeedback, CancellationToken)"/>; nothing in it has been read but names, sizes and the pages at pg_wal's end.
 /// Whether the records can be read is asked of <see cref="WalScan"/>.
 /// </summary>
 internal sealed partial class WalRange : IAsyncDisposable
@@ -103,14 +103,17 @@ internal sealed partial class WalRange : IAsyncDisposable
     public WalPiece? PieceAt(Lsn lsn) => _pieces.FirstOrDefault(p => p.Segment.Start <= lsn && lsn < p.Segment.End);
 
     /// <summary>Looks at pg_wal, and into the archive when pg_wal is not enough.</summary>
-    public static async Task<WalRange> ReadAsync(PgServer server, StandbyPosition position, IFeedback feedback, CancellationToken cancel)
+    public static Task<WalRange> ReadAsync(PgServer server, StandbyPosition position, IFeedback feedback, CancellationToken cancel) => ReadAsync(server, position, null, feedback, cancel);
+
+    /// <summary>As the other one, for whoever needs nothing after <paramref name="until"/> but the record there: what has to be got out of a repository ends with it.</summary>
+    public static async Task<WalRange> ReadAsync(PgServer server, StandbyPosition position, Lsn? until, IFeedback feedback, CancellationToken cancel)
     {
         var size = server.WalSegmentSize;
         var pgWal = await ListAsync(server, server.DataDirectory + "/pg_wal", isPgWal: true, TimeSpan.FromMinutes(2), cancel).ConfigureAwait(false);
         var known = KnownEnd(position, pgWal);
         if (PgBackRest.Of(server, position.RestoreCommand) is { } repository && !IsEnough(pgWal, position, known, size))
         {
-            return await FromRepositoryAsync(repository, position, pgWal, feedback, cancel).ConfigureAwait(false);
+            return await FromRepositoryAsync(repository, position, pgWal, until, feedback, cancel).ConfigureAwait(false);
         }
 
         var archiveDirectory = server.ArchiveMountPoint ?? DirectoryOf(position.RestoreCommand);
@@ -135,7 +138,7 @@ internal sealed partial class WalRange : IAsyncDisposable
     }
 
     // pg_waldump reads files, so all of the repository that the range needs is brought here first, as far as there is room for it.
-    private static async Task<WalRange> FromRepositoryAsync(PgBackRest repository, StandbyPosition position, WalListing pgWal, IFeedback feedback, CancellationToken cancel)
+    private static async Task<WalRange> FromRepositoryAsync(PgBackRest repository, StandbyPosition position, WalListing pgWal, Lsn? until, IFeedback feedback, CancellationToken cancel)
     {
         var server = repository.Server;
         var size = server.WalSegmentSize;
@@ -155,7 +158,9 @@ internal sealed partial class WalRange : IAsyncDisposable
             }
 
             // Half of the room is left to the server.
-            List<string> needed = [.. With(archive, null).Pieces.Where(p => p.Place == WalPlace.Archive).Select(p => p.Segment.Name)];
+            // A record can be longer than a segment; two more are enough for all but the oddest.
+            var end = until is { } last ? last + (2 * size) : (Lsn?)null;
+            List<string> needed = [.. With(archive, null).Pieces.Where(p => p.Place == WalPlace.Archive && (end is null || p.Segment.Start <= end)).Select(p => p.Segment.Name)];
             var fits = (int)Math.Min(needed.Count, free / 2 / size);
             var (_, problem) = await repository.FetchAsync(needed[..fits], directory, feedback, cancel).ConfigureAwait(false);
             problem ??= fits < needed.Count ? $"only {fits} of {needed.Count} segments fit into {directory}" : null;

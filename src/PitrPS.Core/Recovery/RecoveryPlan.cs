@@ -153,7 +153,7 @@ internal static class RecoveryPlan
         try
         {
             position = await StandbyPosition.ReadAsync(standby, feedback, cancel).ConfigureAwait(false);
-            range = await WalRange.ReadAsync(standby, position, feedback, cancel).ConfigureAwait(false);
+            range = await WalRange.ReadAsync(standby, position, (options.Target as RecoveryTarget.BeforeLsn)?.Position, feedback, cancel).ConfigureAwait(false);
             target = await new TargetFinder(standby, position, range, feedback).FindAsync(options.Target, cancel).ConfigureAwait(false);
         }
         catch

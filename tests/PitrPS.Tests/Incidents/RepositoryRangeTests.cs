@@ -101,6 +101,19 @@ public sealed class RepositoryRangeTests : InFolder
     }
 
     [ShellFact]
+    public async Task Nothing_is_got_that_comes_long_after_what_is_needed()
+    {
+        Write("repository", 2, 3, 4, 5, 6, 7);
+
+        await using var range = await WalRange.ReadAsync(_server, WalRangeTests.Position(At(2)), At(3) + 100, _feedback, CancellationToken.None);
+
+        Assert.Equal([2ul, 3, 4, 5], range.Pieces.Select(p => p.Segment.Number));
+        Assert.True(range.IsCompleteTo(At(3) + 200));
+        Assert.Equal(4, File.ReadAllLines(In("got")).Length);
+        Assert.Empty(_feedback.Warnings);
+    }
+
+    [ShellFact]
     public async Task A_repository_out_of_reach_leaves_pg_wal()
     {
         Write("data/pg_wal", 2);
