@@ -32,6 +32,9 @@ internal sealed record ArchiveFacts
 
     public WalArchiverClaim? Archiver { get; init; }
 
+    /// <summary>Names and sizes are all that is known: of a repository whose files only its own tool reads.</summary>
+    public bool IsListedOnly { get; init; }
+
     public bool IsStandby => NeededFrom is not null;
 }
 
@@ -240,6 +243,11 @@ internal sealed class ArchiveCheck
     // The same questions, in another order, as pitrps-restore asks before a server gets a segment.
     private (WalSegmentState State, string? Detail) OfSegment(WalSegment segment, ArchiveFile file)
     {
+        if (_facts.IsListedOnly)
+        {
+            return file.Size > 0 ? (WalSegmentState.Found, null) : (WalSegmentState.Short, "it is empty");
+        }
+
         if (file.Size != _size)
         {
             return (file.Size < _size ? WalSegmentState.Short : WalSegmentState.Long, $"it has {file.Size} bytes, a segment has {_size}");

@@ -140,6 +140,48 @@ internal sealed partial record PgBackRest(PgServer Server, string Stanza)
     }
 
     /// <summary>
+    /// What the repositories have, as if it were a directory: each segment by its plain name with the bytes that it takes there, and the text of the history files.
+    /// One that two repositories have counts once; one that a repository has twice is there twice, and archive-get refuses it.
+    /// </summary>
+    public async Task<ArchiveListing> ListingAsync(PgBackRestInfo info, ulong cluster, IFeedback feedback, CancellationToken cancel)
+    {
+        // What waits is read first, so that what is archived meanwhile is seen in one of both.
+        var own = await Server.Host.RunCheckedAsync(RemoteCommand.Shell(OwnScript, Server.DataDirectory + "/pg_wal").As(Server.OsUser), cancel).ConfigureAwait(false);
+        var listing = ArchiveListing.Parse(own.Output, Server.WalSegmentSize);
+        var files = new Dictionary<string, List<ArchiveFile>>(StringComparer.Ordinal);
+        var histories = new SortedSet<string>(StringComparer.Ordinal);
+        foreach (var archive in info.ArchivesOf(cluster))
+        {
+            var said = await Server.Host.Remote.RunAsync(RemoteCommand.Shell(
+                """exec pgbackrest --repo="$1" --log-level-console=off --log-level-file=off --log-level-stderr=warn repo-ls "$2" --recurse --output=json""",
+                archive.Repository.ToString(CultureInfo.InvariantCulture), $"archive/{Stanza}/{archive.Id}").As(Server.OsUser).WithTimeout(Limit), cancel).ConfigureAwait(false);
+            var here = said.Succeeded ? PgBackRestInfo.ParseFiles(said.Output, Server.WalSegmentSize) : throw Unreachable(said.ErrorOutput.Trim());
+            histories.UnionWith(here.Select(f => f.File).OfType<WalFile.History>().Select(h => h.Name));
+            foreach (var same in here.Where(f => f.File is WalFile.Segment).GroupBy(f => f.File.Name).Where(g => !files.TryGetValue(g.Key, out var other) || g.Count() > other.Count))
+            {
+                files[same.Key] = [.. same];
+            }
+        }
+
+        return listing with { Files = [.. files.Values.SelectMany(f => f)], Histories = histories.Count == 0 ? listing.Histories : await HistoriesAsync([.. histories], feedback, cancel).ConfigureAwait(false) };
+    }
+
+    private async Task<IReadOnlyDictionary<uint, string>> HistoriesAsync(IReadOnlyList<string> names, IFeedback feedback, CancellationToken cancel)
+    {
+        var (directory, _) = await MakeFolderAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            await FetchAsync(names, directory, feedback, cancel).ConfigureAwait(false);
+            var said = await Server.Host.RunCheckedAsync(RemoteCommand.Shell("""cd -- "$1" && for h in *.history; do [ ! -f "$h" ] || sed "s/^/history $h /" -- "$h" || exit; done""", directory).As(Server.OsUser), cancel).ConfigureAwait(false);
+            return ArchiveListing.Parse(said.Output, Server.WalSegmentSize).Histories;
+        }
+        finally
+        {
+            await RemoveFolderAsync(directory).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>
     /// Gets files into a directory of the server's OS user, several at a time.
     /// </summary>
     /// <returns>The names of those that are there afterwards, and what was said of the first that could not be had.</returns>
@@ -222,6 +264,15 @@ internal sealed partial record PgBackRest(PgServer Server, string Stanza)
           { sub(/.*\//, "") }
           /^[0-9A-F]+-/ && index($0, "-") == 25 && substr($0, 9, 16) >= (from "") { print substr($0, 1, 24) }
           /^[0-9A-F]+\.history/ && index($0, ".") == 9 { print substr($0, 1, 16) }'
+        """;
+
+    private const string OwnScript =
+        """
+        date -u +'clock %s.%N'
+        find "$1/archive_status" -maxdepth 1 -name '*.ready' -printf 'ready %f\n' 2>/dev/null
+        for h in "$1"/*.history; do
+          [ ! -f "$h" ] || sed "s/^/own ${h##*/} /" -- "$h"
+        done
         """;
 
     // The tool's spool and its prefetching are the server's; what is got here must not disturb them.

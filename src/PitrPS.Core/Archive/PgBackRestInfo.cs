@@ -65,5 +65,33 @@ internal sealed record PgBackRestInfo(IReadOnlyList<PgBackRestInfo.Repository> R
         }
     }
 
+    /// <summary>The segments and history files that <c>repo-ls --recurse --output=json</c> lists, by the names that PostgreSQL gives them: there a segment is NAME-CHECKSUM, with a suffix when it is compressed.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.UnexpectedOutput</c></exception>
+    public static IReadOnlyList<ArchiveFile> ParseFiles(string json, long segmentSize)
+    {
+        try
+        {
+            using var document = JsonDocument.Parse(json);
+            var files = new List<ArchiveFile>();
+            foreach (var entry in document.RootElement.EnumerateObject().Where(e => e.Value.GetProperty("type").GetString() == "file"))
+            {
+                var name = entry.Name[(entry.Name.LastIndexOf('/') + 1)..];
+                var file = WalFile.Of(name.Length > 24 && name[24] == '-' ? name[..24] : name, segmentSize);
+                if (file is WalFile.Segment or WalFile.History)
+                {
+                    var size = entry.Value.GetProperty("size").GetInt64();
+                    files.Add(new ArchiveFile(file, size, size, DateTimeOffset.FromUnixTimeSeconds(entry.Value.GetProperty("time").GetInt64())));
+                }
+            }
+
+            return files;
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        {
+            throw new PitrException("PitrPS.UnexpectedOutput", ErrorKind.InvalidResult, $"'{(json.Length > 200 ? json[..200] : json)}' is not what pgbackrest repo-ls prints: {e.Message}",
+                "See what pgbackrest repo-ls --output=json says on the host.", null, e);
+        }
+    }
+
     private static int Number(JsonElement element, string name) => element.GetProperty(name).GetInt32();
 }

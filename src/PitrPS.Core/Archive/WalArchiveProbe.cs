@@ -26,6 +26,9 @@ internal sealed class WalArchiveProbe
     private readonly bool _isGiven;
     private readonly IFeedback _feedback;
 
+    // Where a tool keeps the WAL, its listing is all that can be read.
+    private PgBackRest? _repository;
+
     private WalArchiveProbe(PgServer server, string path, bool isGiven, IFeedback feedback)
     {
         _server = server;
@@ -35,8 +38,8 @@ internal sealed class WalArchiveProbe
     }
 
     /// <exception cref="PitrException">
-    /// <c>PitrPS.PlannedObject</c>, <c>PitrPS.VersionUnsupported</c>, <c>PitrPS.NotWithRepository</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.InvalidPath</c>, <c>PitrPS.ArchiveUnreachable</c>,
-    /// <c>PitrPS.ArchiveMarkerMissing</c>, <c>PitrPS.ArchiveOfAnotherCluster</c>
+    /// <c>PitrPS.PlannedObject</c>, <c>PitrPS.VersionUnsupported</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.InvalidPath</c>, <c>PitrPS.ArchiveUnreachable</c>,
+    /// <c>PitrPS.ArchiveMarkerMissing</c>, <c>PitrPS.ArchiveOfAnotherCluster</c>; of a repository what <see cref="PgBackRest.RequireAsync"/> throws.
     /// </exception>
     public static async Task<WalArchiveReport> ReportAsync(ArchiveProbeOptions options, IFeedback feedback, CancellationToken cancel)
     {
@@ -51,9 +54,8 @@ internal sealed class WalArchiveProbe
         PgVersion.Require(server);
         if (options.Path is null && (server.IsStandby ? server.RestoreRepository : server.ArchiveRepository) is { } repository)
         {
-            throw new PitrException("PitrPS.NotWithRepository", ErrorKind.InvalidOperation,
-                $"The WAL of {server.Id} lies in {repository}, whose files only that tool reads.",
-                $"As {server.OsUser} on {server.Host.Name}: pgbackrest --stanza={repository.Stanza} check sees whether archiving works, and verify reads each file of the repository; info says from which segment to which it has WAL.", server);
+            var stanza = new PgBackRest(server, repository.Stanza);
+            return await new WalArchiveProbe(server, stanza.Source, false, feedback) { _repository = stanza }.ReportAsync(cancel).ConfigureAwait(false);
         }
 
         var path = options.Path ?? (server.IsStandby ? server.ArchiveMountPoint : server.ArchiveDirectory) ?? throw new PitrException("PitrPS.NoArchive", ErrorKind.InvalidOperation,
@@ -71,6 +73,13 @@ internal sealed class WalArchiveProbe
         // The server first, the directory after it: what it says to be finished then has had its time to arrive.
         var position = await PositionAsync(cancel).ConfigureAwait(false);
         Note("reading the directory", 0, null);
+        if (_repository is { } repository)
+        {
+            var listed = await repository.ListingAsync(await repository.RequireAsync(position.Cluster, cancel).ConfigureAwait(false), position.Cluster, _feedback, cancel).ConfigureAwait(false);
+            var report = ArchiveCheck.Of(FactsOf(position, listed) with { IsListedOnly = true });
+            return report with { Elapsed = watch.Elapsed, Warnings = [.. report.Warnings, $"What lies in the segments was not looked at: 'pgbackrest --stanza={repository.Stanza} verify' reads them."] };
+        }
+
         var listing = await ListAsync(cancel).ConfigureAwait(false);
         CheckMarker(listing, position.Cluster);
         try
@@ -78,19 +87,7 @@ internal sealed class WalArchiveProbe
             Lsn? neededFrom = _server.IsStandby ? position.Redo : null;
             var (files, heads) = await HeadsAsync(listing, neededFrom, cancel).ConfigureAwait(false);
             var unpacked = await UnpackedAsync(files, heads, cancel).ConfigureAwait(false);
-            var report = ArchiveCheck.Of(new ArchiveFacts
-            {
-                Server = _server,
-                Path = _path,
-                Listing = files,
-                Heads = heads,
-                Unpacked = unpacked,
-                Cluster = position.Cluster,
-                Timeline = position.TimelineIn(files),
-                End = position.End,
-                NeededFrom = neededFrom,
-                Archiver = position.Archiver,
-            });
+            var report = ArchiveCheck.Of(FactsOf(position, files) with { Heads = heads, Unpacked = unpacked });
             return await WithCommitTimesAsync(report, cancel).ConfigureAwait(false) with { Elapsed = watch.Elapsed };
         }
         finally
@@ -98,6 +95,18 @@ internal sealed class WalArchiveProbe
             _feedback.Progress(new ProgressNote(Activity, "done") { Completed = true });
         }
     }
+
+    private ArchiveFacts FactsOf(Position position, ArchiveListing listing) => new()
+    {
+        Server = _server,
+        Path = _path,
+        Listing = listing,
+        Cluster = position.Cluster,
+        Timeline = position.TimelineIn(listing),
+        End = position.End,
+        NeededFrom = _server.IsStandby ? position.Redo : null,
+        Archiver = position.Archiver,
+    };
 
     private string Activity => $"Testing the archive {_path} of {_server.Id}";
 

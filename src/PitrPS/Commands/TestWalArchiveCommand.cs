@@ -10,7 +10,7 @@ namespace PitrPS.Commands;
 /// its replay begins after a restart. Each segment's size and first page are checked as a server checks them that restores it (system identifier, position,
 /// timeline, version), the timelines' history files against each other, and what pg_stat_archiver claims against what is there. It says how fast the archive
 /// grows and when its disk is full. It only reads; tens of thousands of segments take seconds, through a mount half a minute.
-/// Of an archive in pgBackRest (PitrPS.NotWithRepository) use that tool's own check and verify.</para>
+/// Of an archive in pgBackRest, names and sizes are all that is looked at; its own verify reads what lies in the segments.</para>
 /// </summary>
 /// <example>
 /// <code>$primary | Test-WalArchive | Format-List</code>

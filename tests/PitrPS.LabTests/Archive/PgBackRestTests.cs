@@ -115,7 +115,7 @@ public sealed class PgBackRestTests(PgBackRestHosts hosts) : IClassFixture<PgBac
         Assert.Equal("", hosts.OnPrimary("ls -d /usr/local/lib/pitrps /etc/systemd/system/pitrps-retain* 2>/dev/null || true"));
         var again = hosts.Hosts.Run(Enable).ThrowOnError();
         Assert.Contains("nothing to do", string.Join('\n', again.Information) + again.HostText);
-        hosts.Hosts.Run("$primary | Test-WalArchive").SingleError("PitrPS.NotWithRepository");
+        Assert.Equal("pgbackrest:main True 0", $"{hosts.Hosts.Get("$report = $primary | Test-WalArchive; '{0} {1} {2}' -f $report.Path, $report.IsHealthy, $report.Missing").Single()}");
     }
 
     private void IsFollowed()
@@ -179,6 +179,10 @@ public sealed class PgBackRestTests(PgBackRestHosts hosts) : IClassFixture<PgBac
         Assert.Equal("0", Restore("/tmp/recovering", there));
         Assert.Equal("1", Restore("/tmp/recovering", nowhere));
         Assert.Equal("1", Restore(Data, nowhere));
+
+        // One that is gone is found missing.
+        Lab.Shell(PgBackRestHosts.Repository, $"rm $(find /var/lib/pgbackrest/archive/main -name '{Segments()[1]}-*')");
+        Assert.Equal("1 False", $"{hosts.Hosts.Get("$report = $primary | Test-WalArchive; '{0} {1}' -f $report.Missing, $report.IsHealthy").Single()}");
 
         // Up to date first, so that it streams.
         hosts.Hosts.Get("$null = $standby | Resume-WalReplay -Confirm:$false; $null = $standby | Set-ReplicationDelay -Delay 0 -Confirm:$false");

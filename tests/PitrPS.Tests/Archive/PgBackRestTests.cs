@@ -3,6 +3,7 @@ using PitrPS.Archive;
 using PitrPS.Hosts;
 using PitrPS.Servers;
 using PitrPS.Tests.Fakes;
+using PitrPS.Tests.Planning;
 
 namespace PitrPS.Tests.Archive;
 
@@ -105,6 +106,33 @@ public sealed class PgBackRestTests : InFolder
         await Repository.RequireAsync(Cluster, default);
         Assert.Equal("PitrPS.StanzaOfAnotherCluster", (await Assert.ThrowsAsync<PitrException>(() => Repository.RequireAsync(1, default))).Id);
     }
+
+    [Fact]
+    public async Task The_listing_tells_what_is_there_lost_or_there_twice()
+    {
+        _host.On("date -u", "clock 1795487100.5\nready 000000010000000000000006.ready\n");
+        _host.On("repo-ls", """
+            {".":{"type":"path"},"0000000100000000":{"type":"path"},
+             "0000000100000000/000000010000000000000001-f81ea1a7441bb6c70ac2c9f4076153ad8a7e7db9.gz":{"type":"file","size":1430956,"time":1795487058},
+             "0000000100000000/000000010000000000000002-93ab4d5038a87d07bdb0d11a70e8c4812a4e45cd":{"type":"file","size":16777216,"time":1795487059},
+             "0000000100000000/000000010000000000000004-93ab4d5038a87d07bdb0d11a70e8c4812a4e45cd.bz2":{"type":"file","size":5,"time":1795487060},
+             "0000000100000000/000000010000000000000004-0000000038a87d07bdb0d11a70e8c4812a4e45cd.bz2":{"type":"file","size":5,"time":1795487060},
+             "0000000100000000/000000010000000000000005-93ab4d5038a87d07bdb0d11a70e8c4812a4e45cd.zst":{"type":"file","size":0,"time":1795487061},
+             "0000000100000000/000000010000000000000001.00000028.backup":{"type":"file","size":300,"time":1795487061}}
+            """);
+
+        var listing = await Repository.ListingAsync(PgBackRestInfo.Parse(Healthy, "main"), Cluster, new SilentFeedback(), default);
+        var report = ArchiveCheck.Of(new ArchiveFacts { Server = Repository.Server, Path = Repository.Source, Listing = listing, Cluster = Cluster, Timeline = 1, End = Lsn.Parse("0/7000028"), IsListedOnly = true });
+
+        Assert.Equal([WalSegmentState.Found, WalSegmentState.Found, WalSegmentState.Missing, WalSegmentState.Duplicate, WalSegmentState.Short, WalSegmentState.Waiting], report.Segments.Select(s => s.State));
+        Assert.False(report.IsHealthy);
+        Assert.Equal(1430956, report.Segments[0].DiskSize);
+        Assert.Null(report.DiskFree);
+    }
+
+    [Fact]
+    public void What_is_no_listing_is_an_error() =>
+        Assert.Equal("PitrPS.UnexpectedOutput", Assert.Throws<PitrException>(() => PgBackRestInfo.ParseFiles("[]", 1 << 24)).Id);
 
     [Theory]
     [InlineData("main", true)]
