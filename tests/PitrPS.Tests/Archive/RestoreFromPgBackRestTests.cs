@@ -38,6 +38,20 @@ public sealed class RestoreFromPgBackRestTests : InFolder
         Assert.Equal(signal == "recovery.signal", asked.Contains("--no-archive-async", StringComparison.Ordinal));
     }
 
+    /// <summary>The tool has its own way of reading ahead.</summary>
+    [ShellFact]
+    public async Task No_prefetcher_is_started()
+    {
+        File.WriteAllText(In("pitrps-prefetch.sh"), $"echo started > '{In("prefetched")}'\n");
+        File.WriteAllBytes(In("data", "pg_wal", "000000020000000A00000FFD"), FakeWal.Segment("000000020000000A00000FFD"));
+
+        Assert.Equal((There, ""), await RestoreAsync("standby.signal"));
+
+        // What is started in the background is waited for by nobody; a second call takes longer than its start.
+        Assert.Equal((There, ""), await RestoreAsync("standby.signal"));
+        Assert.False(File.Exists(In("prefetched")));
+    }
+
     [ShellTheory]
     [InlineData("standby.signal")]
     [InlineData("recovery.signal")]

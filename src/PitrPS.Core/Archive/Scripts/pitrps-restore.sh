@@ -322,8 +322,9 @@ check_segment() {
 }
 
 # The prefetcher is started for a server that has got the segment before this one a few seconds ago; PostgreSQL keeps it
-# in pg_wal. Whoever waits a minute for the next one needs none.
+# in pg_wal. Whoever waits a minute for the next one needs none. pgBackRest reads ahead itself (archive-async).
 prefetch() {
+  case $archive in pgbackrest:*) return ;; esac
   if [ -n "$prefetcher" ] && kill -0 "$prefetcher" 2>/dev/null; then
     echo "$name" > "$spool/asked"
     return
