@@ -89,7 +89,7 @@ public sealed class WalArchiveTests(InstalledHosts hosts) : IClassFixture<Instal
 
             hosts.Lab.Shell(Lab.Primary, $"rm {Directory}/filler");
             Server("$primary | Enable-WalArchive $path -HeartbeatInterval 0 -Confirm:$false");
-            Assert.Equal("same", hosts.Lab.Shell(Lab.Primary, $"[ $(stat -c %s {Directory}/{failed}) = 16777216 ] && ! ls {Directory}/.pitrps* 2>/dev/null && echo same").Trim());
+            Assert.Equal("same", hosts.Lab.Shell(Lab.Primary, $"[ $(stat -c %s {Directory}/{failed}) = 16777216 ] && ! ls {Directory}/.pitrps-archive.copy* 2>/dev/null && echo same").Trim());
         }
         finally
         {

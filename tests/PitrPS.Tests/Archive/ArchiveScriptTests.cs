@@ -172,6 +172,73 @@ public sealed class ArchiveScriptTests : InFolder
         Assert.Equal(["pitrps-archive.id"], FilesOf(_archive));
     }
 
+    [ShellTheory("zstd")]
+    [InlineData("", "")]
+    [InlineData("zstd", ".zst")]
+    public async Task What_waits_behind_it_is_taken_along_and_the_next_runs_find_it_done(string compression, string suffix)
+    {
+        var names = Waiting(20);
+        Waiting(3, timeline: 2);
+
+        Assert.Equal((0, ""), await ArchiveAsync(compression));
+
+        Assert.Equal(names[..15].Append(Name).Append("pitrps-archive.id").Select(n => n.Length == 24 ? n + suffix : n).Order(StringComparer.Ordinal),
+            FilesOf(_archive).Where(f => f[0] != '.').Order(StringComparer.Ordinal));
+        foreach (var name in names[..15])
+        {
+            Assert.Equal(File.ReadAllBytes(In("data", "pg_wal", name)), compression.Length == 0 ? File.ReadAllBytes(Path.Combine(_archive, name)) : await UnpackAsync(compression, Path.Combine(_archive, name + suffix)));
+            Assert.Equal(Mode(Archived + suffix), Mode(Path.Combine(_archive, name + suffix)));
+        }
+
+        // They have to be older than the note by a second that every shell sees.
+        Age(names);
+        Program("flock", "echo 'it asks for the lock' >&2; exit 1");
+        foreach (var name in names[..15])
+        {
+            Assert.Equal((0, ""), await WithProgramsAsync(name, compression));
+        }
+
+        Assert.Contains("it asks for the lock", (await WithProgramsAsync(names[15], compression)).Error);
+    }
+
+    [ShellFact]
+    public async Task What_was_taken_along_and_has_changed_since_is_compared()
+    {
+        var names = Waiting(3);
+        await ArchiveAsync();
+
+        // The server's was written to; the archive's was written to; the archive's is gone.
+        Age(names[1..]);
+        File.WriteAllBytes(In("data", "pg_wal", names[0]), FakeWal.Segment(names[0], fill: 1));
+        File.SetLastWriteTimeUtc(In("data", "pg_wal", names[0]), DateTime.UtcNow.AddMinutes(1));
+        File.WriteAllBytes(Path.Combine(_archive, names[1]), FakeWal.Segment(names[1], fill: 1));
+        File.SetLastWriteTimeUtc(Path.Combine(_archive, names[1]), DateTime.UtcNow.AddMinutes(1));
+        File.Delete(Path.Combine(_archive, names[2]));
+
+        foreach (var name in names[..2])
+        {
+            Assert.Contains("exists with other content", (await _script.RunAsync(In("data"), _archive, "pg_wal/" + name, name)).Error);
+        }
+
+        Assert.Equal((0, ""), await _script.RunAsync(In("data"), _archive, "pg_wal/" + names[2], names[2]));
+        Assert.Equal(File.ReadAllBytes(In("data", "pg_wal", names[2])), File.ReadAllBytes(Path.Combine(_archive, names[2])));
+    }
+
+    [ShellFact]
+    public async Task What_is_there_already_is_not_taken_along_and_a_failure_of_what_is_fails_nobody()
+    {
+        var names = Waiting(2);
+        var other = FakeWal.Segment(names[0], fill: 1);
+        File.WriteAllBytes(Path.Combine(_archive, names[0]), other);
+        Program("dd", $"case $1 in *{names[1]}) echo 'no space' >&2; exit 1 ;; esac; exec /bin/dd \"$@\"");
+
+        Assert.Equal((0, ""), await WithProgramsAsync(Name));
+
+        Assert.Equal(other, File.ReadAllBytes(Path.Combine(_archive, names[0])));
+        Assert.Equal(new[] { "pitrps-archive.id", Name, names[0] }.Order(StringComparer.Ordinal), FilesOf(_archive).Where(f => f != ".pitrps-archive.note").Order(StringComparer.Ordinal));
+        Assert.Contains("exists with other content", (await _script.RunAsync(In("data"), _archive, "pg_wal/" + names[0], names[0])).Error);
+    }
+
     [ShellTheory("zstd", "lz4")]
     [InlineData("zstd", ".zst")]
     [InlineData("lz4", ".lz4")]
@@ -247,7 +314,7 @@ public sealed class ArchiveScriptTests : InFolder
         var (code, error) = await _script.RunWithAsync("trap '' XFSZ; ulimit -f 512", In("data"), _archive, _source, Name, "zstd");
 
         Assert.Equal(1, code);
-        Assert.Contains($"{Name} cannot be compressed", error);
+        Assert.Contains($"{Name} cannot be compressed by zstd and copied", error);
         Assert.Equal(["pitrps-archive.id"], FilesOf(_archive));
         Assert.Equal((0, nothing), await ArchiveAsync("zstd"));
     }
@@ -279,6 +346,31 @@ public sealed class ArchiveScriptTests : InFolder
         var run = await HostScript.RunAsync(Folder, "/dev/null", $"{program} -d -c < '{file.Replace("'", "'\\''")}' > unpacked || exit 9");
         Assert.Equal((0, ""), run);
         return File.ReadAllBytes(In("unpacked"));
+    }
+
+    private Task<(int ExitCode, string Error)> WithProgramsAsync(string name, string compression = "") =>
+        _script.RunWithAsync($"PATH='{In("bin")}':$PATH", In("data"), [_archive, "pg_wal/" + name, name, .. compression.Length > 0 ? (string[])[compression] : []]);
+
+    // Segments behind the first one, finished and not archived.
+    private string[] Waiting(int count, uint timeline = 1)
+    {
+        string[] names = [.. Enumerable.Range(1, count).Select(n => PitrPS.Archive.WalSegment.Parse(Name, FakeWal.SegmentSize) with { Timeline = timeline, Number = (ulong)(3 + n) }).Select(s => s.Name)];
+        Directory.CreateDirectory(In("data", "pg_wal", "archive_status"));
+        foreach (var name in names)
+        {
+            Write(name, FakeWal.Segment(name, fill: 5));
+            File.WriteAllText(In("data", "pg_wal", "archive_status", name + ".ready"), "");
+        }
+
+        return names;
+    }
+
+    private void Age(string[] names)
+    {
+        foreach (var name in names)
+        {
+            File.SetLastWriteTimeUtc(In("data", "pg_wal", name), DateTime.UtcNow.AddMinutes(-1));
+        }
     }
 
     private void Write(string name, byte[] content) => File.WriteAllBytes(In("data", "pg_wal", name), content);

@@ -1,13 +1,18 @@
 #!/bin/sh
-# pitrps-archive, version 2. Installed by PitrPS; PostgreSQL runs it as its archive_command:
+# pitrps-archive, version 3. Installed by PitrPS; PostgreSQL runs it as its archive_command:
 #
 #   pitrps-archive DIRECTORY PATH NAME [zstd|lz4]        (archive_command = 'pitrps-archive DIRECTORY "%p" "%f" zstd')
 #
 # Copies one finished WAL file to DIRECTORY/NAME so that it is there whole and on the disk, or not at all. A whole segment is
 # compressed on request, and then is DIRECTORY/NAME.zst or NAME.lz4; all other files stay as they are.
+# Where more segments wait, this run takes up to 15 of them along, 4 at a time, so that the disk is not waited for with each.
+# A note says which; when the server comes to them, nothing is left to be done.
 # 0: it is there. 1: it is not; PostgreSQL keeps its copy and tries again, and what is said here is in its log.
 # DIRECTORY holds a marker, pitrps-archive.id, that says whose archive it is; without it nothing is written
 # (the directory's filesystem may not be mounted).
+
+# Every sh of these systems compares files by time and words by order.
+# shellcheck disable=SC3012,SC3013
 
 set -u
 LC_ALL=C
@@ -28,6 +33,7 @@ compression=${4-}
 marker=$directory/pitrps-archive.id
 # One name for all runs: what a crash has left is overwritten, and never takes the place of a second file.
 copy=$directory/.pitrps-archive.copy
+note=$directory/.pitrps-archive.note
 
 [ -f "$path" ] || fail "$path does not exist"
 [ -f "$marker" ] || fail "$marker does not exist: $directory is no archive, or its filesystem is not mounted"
@@ -49,6 +55,12 @@ case $compression in
   *) suffix= ;;
 esac
 final=$directory/$name$suffix
+
+# Taken along by an earlier run, and neither of the two has been written to since. The note was made when it was on the disk.
+taken=
+[ -z "$is_segment" ] || [ ! -f "$note" ] || ! IFS= read -r taken < "$note" || case " $taken " in
+  *" $name$suffix "*) [ -f "$final" ] && [ "$path" -ot "$note" ] && [ ! "$final" -nt "$note" ] && exit 0 ;;
+esac
 
 # The lock ends with the last process that has the file open, a copying child of a killed run included.
 exec 9>>"$marker"
@@ -103,18 +115,80 @@ if [ -n "$there" ]; then
   exit 0
 fi
 
-trap 'rm -f -- "$copy"' EXIT
+# shellcheck disable=SC2317
+clean() {
+  for left in "$copy" "$copy".*; do
+    [ ! -e "$left" ] || rm -f -- "$left"
+  done
+}
+trap clean EXIT
 trap 'exit 1' HUP INT QUIT TERM
-case $compression in
-  '')
-    # After a quiet minute a segment is nearly all zeros, which need no room on the disk. It is on the disk when this ends.
-    dd if="$path" of="$copy" bs=32k conv=sparse,fsync status=none || fail "$name cannot be copied to $directory"
-    ;;
-  *)
-    command -v "$compression" >/dev/null || fail "$compression is not installed: install it, or let Enable-WalArchive set another compression"
-    "$compression" -q -c -- "$path" > "$copy" || fail "$name cannot be compressed to $directory"
-    sync -- "$copy" || fail "$copy cannot be brought to the disk"
-    ;;
-esac
-mv -f -- "$copy" "$final" || fail "$copy cannot be renamed to $name$suffix"
+[ -z "$compression" ] || command -v "$compression" >/dev/null ||
+  fail "$compression is not installed: install it, or let Enable-WalArchive set another compression"
+
+# put FROM COPY TO: on the disk under its own name, or not there under it.
+put() {
+  case $compression in
+    # After a quiet minute a segment is nearly all zeros, which need no room on the disk.
+    '') dd if="$1" of="$2" bs=32k conv=sparse,fsync status=none ;;
+    *) "$compression" -q -c -- "$1" > "$2" && sync -- "$2" ;;
+  esac && mv -f -- "$2" "$3"
+}
+
+# Those that wait behind this one on its timeline; the server asks for the oldest first.
+waiting=
+if [ -n "$is_segment" ]; then
+  count=0
+  for ready in "${path%/*}"/archive_status/"${name%????????????????}"????????????????.ready; do
+    other=${ready##*/}
+    other=${other%.ready}
+    case $other in
+      *[!0-9A-F]*) ;;
+      *)
+        if [ "$other" \> "$name" ] && [ -f "${path%/*}/$other" ] && [ ! -e "$directory/$other" ] && [ ! -e "$directory/$other.zst" ] && [ ! -e "$directory/$other.lz4" ]; then
+          waiting="$waiting $other"
+          count=$((count + 1))
+          [ "$count" -lt 15 ] || break
+        fi
+        ;;
+    esac
+  done
+fi
+
+taken=
+running=1
+started=0
+for other in $waiting; do
+  [ "$started" -lt 3 ] || break
+  started=$((started + 1))
+  put "${path%/*}/$other" "$copy.$other" "$directory/$other$suffix" 2>/dev/null &
+done
+put "$path" "$copy" "$final"
+result=$?
+wait
+if [ "$result" -ne 0 ] && [ -n "$waiting" ]; then
+  # What was taken along may have had the room that this one needs.
+  for other in $waiting; do rm -f -- "$directory/$other$suffix" "$copy.$other"; done
+  waiting=
+  put "$path" "$copy" "$final"
+  result=$?
+fi
+[ "$result" -eq 0 ] || fail "$name cannot be ${compression:+compressed by $compression and }copied to $directory"
+for other in $waiting; do
+  if [ "$started" -gt 0 ]; then
+    started=$((started - 1))
+    continue
+  fi
+  put "${path%/*}/$other" "$copy.$other" "$directory/$other$suffix" 2>/dev/null &
+  running=$((running + 1))
+  [ "$running" -le 4 ] || { wait; running=1; }
+done
+wait
 sync -- "$directory" || fail "$directory cannot be brought to the disk"
+
+[ -n "$waiting" ] || exit 0
+for other in $waiting; do
+  [ ! -f "$directory/$other$suffix" ] || taken="$taken $other$suffix"
+done
+printf '%s\n' "$taken" > "$note" || rm -f -- "$note"
+exit 0
