@@ -97,6 +97,10 @@ internal sealed class RemoteUnit(PgHost host, string name)
         rm -f -- "$1/$2.out"
         """, HostPaths.Units, Name).AsRoot(), cancel);
 
+    /// <summary>True when nothing is left of it.</summary>
+    public Task<bool> IsForgottenAsync(CancellationToken cancel) => host.TestAsync(
+        RemoteCommand.Shell("""[ ! -e "$2" ] && [ "$(systemctl show -p LoadState "$1")" = LoadState=not-found ]""", Name + ".service", OutputFile).AsRoot(), cancel);
+
     public Task<UnitState> StateAsync(CancellationToken cancel) => AskAsync(0, cancel);
 
     // The host itself waits for the end of the main process, up to that many tenths of a second: the news come at once, and no question costs it anything meanwhile.

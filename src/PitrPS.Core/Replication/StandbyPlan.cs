@@ -330,33 +330,48 @@ internal sealed class StandbyPlan
     private Task<CommandResult> IdentifyAsync(StepRun run) => _standby.Host.Remote.RunAsync(
         RemoteCommand.Of(_standby.Program("psql"), "-X", "-A", "-t", "-w", "-d", ConnectionString() + " dbname=replication replication=true connect_timeout=10", "-c", "IDENTIFY_SYSTEM").As(_standby.OsUser), run.Cancel);
 
-    private Step BaseBackup() => new("standby-backup", $"Take a base backup of {_primary.Id}", _standby.Host)
+    private Step BaseBackup()
     {
+        var unit = new RemoteUnit(_standby.Host, _names.BackupUnit);
+
         // standby.signal is made last, once everything is there and on disk.
-        IsDone = run => run.TestAsync(RemoteCommand.Shell("""[ -f "$1/standby.signal" ] || [ -f "$2/standby.signal" ]""", NewDirectory, _standby.DataDirectory).AsRoot()),
-        Do = async run =>
+        Task<bool> IsThere(StepRun run) => run.TestAsync(RemoteCommand.Shell("""[ -f "$1/standby.signal" ] || [ -f "$2/standby.signal" ]""", NewDirectory, _standby.DataDirectory).AsRoot());
+        return new("standby-backup", $"Take a base backup of {_primary.Id}", _standby.Host)
         {
-            var unit = new RemoteUnit(_standby.Host, _names.BackupUnit);
-            if (!(await unit.StateAsync(run.Cancel).ConfigureAwait(false)).IsRunning)
+            // The unit may have ended after its client was killed; then it is still to be forgotten.
+            IsDone = async run => await IsThere(run).ConfigureAwait(false) && await unit.IsForgottenAsync(run.Cancel).ConfigureAwait(false),
+            Do = async run =>
             {
+                if ((await unit.StateAsync(run.Cancel).ConfigureAwait(false)).IsRunning || !await IsThere(run).ConfigureAwait(false))
+                {
+                    await TakeBackupAsync(unit, run).ConfigureAwait(false);
+                }
+
                 await unit.ForgetAsync(run.Cancel).ConfigureAwait(false);
-                await run.RunAsync(RemoteCommand.Of("rm", "-rf", "--one-file-system", "--", NewDirectory).AsRoot()).ConfigureAwait(false);
-                await unit.StartAsync(BackupCommand(), [], run.Cancel).ConfigureAwait(false);
-            }
+            },
+            Preview = [BackupCommand().Display],
+        };
+    }
 
-            var rate = new TransferRate();
-            var ended = await unit.WaitAsync(async _ => BaseBackupProgress.Tell(run, rate, await unit.OutputAsync(run.Cancel).ConfigureAwait(false)), run.Cancel).ConfigureAwait(false);
-            if (!ended.HasSucceeded)
-            {
-                throw new PitrException("PitrPS.BaseBackupFailed", ErrorKind.InvalidResult,
-                    $"The base backup of {_primary.Id} on {_standby.Host.Name} failed ({ended.Result}, exit code {ended.ExitStatus}): {BaseBackupProgress.LastWords(await unit.OutputAsync(run.Cancel).ConfigureAwait(false))}",
-                    "Mend what pg_basebackup says, then run the same command again.", _standby);
-            }
-
+    // One that is under way is waited for.
+    private async Task TakeBackupAsync(RemoteUnit unit, StepRun run)
+    {
+        if (!(await unit.StateAsync(run.Cancel).ConfigureAwait(false)).IsRunning)
+        {
             await unit.ForgetAsync(run.Cancel).ConfigureAwait(false);
-        },
-        Preview = [BackupCommand().Display],
-    };
+            await run.RunAsync(RemoteCommand.Of("rm", "-rf", "--one-file-system", "--", NewDirectory).AsRoot()).ConfigureAwait(false);
+            await unit.StartAsync(BackupCommand(), [], run.Cancel).ConfigureAwait(false);
+        }
+
+        var rate = new TransferRate();
+        var ended = await unit.WaitAsync(async _ => BaseBackupProgress.Tell(run, rate, await unit.OutputAsync(run.Cancel).ConfigureAwait(false)), run.Cancel).ConfigureAwait(false);
+        if (!ended.HasSucceeded)
+        {
+            throw new PitrException("PitrPS.BaseBackupFailed", ErrorKind.InvalidResult,
+                $"The base backup of {_primary.Id} on {_standby.Host.Name} failed ({ended.Result}, exit code {ended.ExitStatus}): {BaseBackupProgress.LastWords(await unit.OutputAsync(run.Cancel).ConfigureAwait(false))}",
+                "Mend what pg_basebackup says, then run the same command again.", _standby);
+        }
+    }
 
     private RemoteCommand BackupCommand() => RemoteCommand.Shell(
         """umask 077; "$1" -D "$2" -d "$3" -S "$4" -X stream -c fast -l "PitrPS standby $4" -P -w && : > "$2/standby.signal" && sync""",

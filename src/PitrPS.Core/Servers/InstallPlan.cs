@@ -289,8 +289,9 @@ internal static class InstallPlan
                         "Mend what it says, and run the same command again: it begins this step anew.", server);
                 }
 
-                await run.RememberAsync(ClusterNote, "made").ConfigureAwait(false);
+                // In this order: whoever is killed between the two leaves nothing behind but a step that is begun anew.
                 await unit.ForgetAsync(run.Cancel).ConfigureAwait(false);
+                await run.RememberAsync(ClusterNote, "made").ConfigureAwait(false);
             },
             Preview = server.Host.Facts.Platform.CreateClusterPreview(server.Version, cluster, server.Port, locale),
         };

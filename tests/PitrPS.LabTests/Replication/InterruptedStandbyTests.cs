@@ -8,8 +8,10 @@ public sealed class InterruptedStandbyTests
     private const string Program = "/usr/lib/postgresql/15/bin/pg_basebackup";
     private const string Command = "$standby | New-PgStandby -Primary $primary -Confirm:$false";
 
-    [LabFact]
-    public async Task A_client_killed_during_the_base_backup_leaves_it_running_and_the_next_run_attaches_to_it()
+    [LabTheory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_client_killed_during_the_base_backup_leaves_it_running_and_the_next_run_attaches_to_it(bool hasEnded)
     {
         using var hosts = new InstalledHosts();
 
@@ -23,6 +25,11 @@ public sealed class InterruptedStandbyTests
         Assert.Equal("active", hosts.Lab.Shell(Lab.Standby, "systemctl is-active 'pitrps-*'").Trim());
         var operation = hosts.Get("$standbyHost | Get-PitrOperation").Single();
         Assert.Equal("New-PgStandby", operation.Properties["Operation"].Value);
+
+        if (hasEnded)
+        {
+            Assert.True(SpinWait.SpinUntil(() => hosts.Lab.Shell(Lab.Standby, "systemctl show -p SubState 'pitrps-basebackup-*'").Trim() == "SubState=exited", TimeSpan.FromMinutes(2)));
+        }
 
         hosts.Run(Command).Single();
 
