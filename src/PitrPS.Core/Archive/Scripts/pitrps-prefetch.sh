@@ -1,5 +1,5 @@
 #!/bin/sh
-# pitrps-prefetch, version 1. Installed by PitrPS; pitrps-restore starts it when a server asks for one segment after the other:
+# pitrps-prefetch, version 2. Installed by PitrPS; pitrps-restore starts it when a server asks for one segment after the other:
 #
 #   pitrps-prefetch ARCHIVE NAME DATA-DIRECTORY SEGMENT-SIZE
 #
@@ -23,7 +23,9 @@ data=$3
 segment_size=$4
 restore=${0%prefetch*}restore${0##*prefetch}
 spool=$data/pg_wal/pitrps-spool
-at_once_well=8
+# How many at a time: more and more while the server waits for the next one (over a distant link a single reader gets
+# hardly more than one answer's worth a round trip), but few at first, so that the first ones come soon.
+at_once_well=4
 at_once=$at_once_well
 
 count=$((268435456 / segment_size))
@@ -119,7 +121,10 @@ while [ "$quiet" -lt 300 ]; do
   round=$((round + 1))
   quiet=$((quiet + 1))
   if [ "$asked $fit" != "$known" ]; then
-    [ "$asked" = "${known% *}" ] || quiet=0
+    if [ "$asked" != "${known% *}" ]; then
+      quiet=0
+      at_once=$at_once_well
+    fi
     known="$asked $fit"
     names=$(wanted)
     drop_others
@@ -127,15 +132,22 @@ while [ "$quiet" -lt 300 ]; do
 
   # Where one fails, and at the end of the archive, it is tried again alone.
   under_way=0
+  waits=maybe
   for segment in $names; do
     if [ -e "$spool/$segment" ]; then
       at_once=$at_once_well
     elif [ -e "$spool/$segment.claim" ]; then
       under_way=$((under_way + 1))
+      [ "$waits" != maybe ] || waits=yes
     elif [ -e "$spool/$segment.rest" ]; then
       at_once=1
     fi
+    [ "$waits" = yes ] || waits=no
   done
+  if [ "$waits" = yes ] && [ "$at_once" -gt 1 ] && [ "$under_way" -ge "$at_once" ] && [ "$at_once_well" -lt 16 ]; then
+    at_once_well=$((at_once_well + 1))
+    at_once=$at_once_well
+  fi
   for segment in $names; do
     if [ -e "$spool/$segment" ] || [ -e "$spool/$segment.claim" ]; then continue; fi
     # Where one is not there yet, the later ones are not either.
