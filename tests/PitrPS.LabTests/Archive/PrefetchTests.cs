@@ -31,7 +31,7 @@ public sealed class PrefetchTests(StandbyHosts hosts) : IClassFixture<StandbyHos
 
         CatchUp(segments: 3);
         Await("the prefetcher's end, as nothing is asked for", () => OnStandby($"ls -d {Spool} 2>/dev/null || true").Length == 0, seconds: 180);
-        Assert.Equal("", OnStandby("pgrep -f pitrps-prefetch || true"));
+        Await("its last helper's end", () => OnStandby("pgrep -u postgres -f pitrps-prefetch || true").Length == 0);
         Assert.Equal("t", hosts.Lab.Psql(Lab.Standby, "SELECT pg_is_in_recovery()"));
     }
 
