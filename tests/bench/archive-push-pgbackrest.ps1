@@ -2,7 +2,7 @@
 .SYNOPSIS
 How fast a primary archives: pitrps-archive against pgbackrest archive-push, synchronous, into a local POSIX repository, both with their defaults.
 .DESCRIPTION
-One throw-away host with Debian's pgbackrest. A backlog of segments that pgbench has written is archived while pgbench writes on; segments a second, the median
+One throw-away host with Debian's pgbackrest. A backlog of segments is archived while pgbench writes on; segments a second, the median
 of some rounds in which they take turns. The ratio is that of throughput: more is better.
 .PARAMETER Module
 The folder of the built module.
@@ -14,7 +14,7 @@ How often each is measured.
 param(
     [string] $Module,
     [ValidateRange(4, 1000)]
-    [int] $Segments = 32,
+    [int] $Segments = 24,
     [ValidateRange(1, 21)]
     [int] $Rounds = 3
 )
@@ -61,7 +61,7 @@ cat > /root/push.sh <<'PUSH'
 $push
 PUSH
 cd /
-runuser -u postgres -- psql -X -q -c 'CREATE DATABASE bench' -c "ALTER SYSTEM SET synchronous_commit = off"
+runuser -u postgres -- psql -X -q -c 'CREATE DATABASE bench' -c 'CREATE TABLE filling (v text)'
 runuser -u postgres -- pgbench -i -q -s 20 bench >/dev/null 2>&1
 runuser -u postgres -- pgbackrest --stanza=main stanza-create
 "@
