@@ -49,10 +49,6 @@ internal static class RemoteFiles
         for owner in $(owners "$dir"); do [ "$owner" = root ] || writer=$owner; done
         if [ "$writer" = root ]; then exec /bin/sh -c "$6" sh "$@"; fi
         if [ "$writer" != "$3" ]; then echo "$dir belongs to $writer, so only a file of $writer is written there, not one of $3" >&2; exit 77; fi
-        # runuser would kill it 2 s after it was told to end, before it has cleaned up.
-        if command -v setpriv >/dev/null; then
-          exec setpriv --reuid "$(id -u "$writer")" --regid "$(id -g "$writer")" --init-groups /bin/sh -c "$6" sh "$@"
-        fi
         exec runuser -u "$writer" -- /bin/sh -c "$6" sh "$@"
         """;
 
