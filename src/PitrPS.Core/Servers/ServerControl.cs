@@ -119,7 +119,9 @@ internal static class ServerControl
             await server.Host.RunCheckedAsync(PgCtl(server, "stop", "-m", "fast", "-W"), cancel).ConfigureAwait(false);
         }
 
-        await PollAsync(server, feedback, cancel, StopLimit, "stopping", "gone", p => !p.IsRunning,
+        await PollAsync(server, feedback, cancel, StopLimit, "stopping", "gone",
+            // systemd has noted it, too: whoever looks at the unit next finds it stopped.
+            p => !p.IsRunning && p.Unit?.StartsWith("deactivating", StringComparison.Ordinal) != true,
             () => new PitrException("PitrPS.ServerStopFailed", ErrorKind.OperationTimeout, $"{server.Id} has not stopped within {StopLimit.TotalMinutes:0} minutes.",
                 "Look at its log: a checkpoint that takes long, or a WAL sender that waits. Then run the same command again.", server)).ConfigureAwait(false);
     }

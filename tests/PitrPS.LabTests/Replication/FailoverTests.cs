@@ -8,6 +8,8 @@ public sealed class FailoverTests(StandbyHosts hosts) : IClassFixture<StandbyHos
     [FaultFact]
     public void A_standby_can_be_promoted_when_the_primary_and_its_archive_are_gone()
     {
+        // The hosts have just been started.
+        hosts.Lab.Shell(Lab.Standby, "timeout 60 sh -c 'until pg_isready -q; do sleep 0.1; done'");
         var running = hosts.Lab.Psql(Lab.Standby, "SELECT pg_postmaster_start_time()");
         hosts.Lab.Kill(Lab.Primary);
         hosts.Lab.Shell(Lab.Standby, "umount --lazy /mnt/archive_wal_dir 2>/dev/null; ! mountpoint -q /mnt/archive_wal_dir");
