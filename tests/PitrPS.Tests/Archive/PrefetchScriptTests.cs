@@ -182,7 +182,7 @@ public sealed class PrefetchScriptTests : InFolder, IDisposable
         Archive(1, 8);
         await AskedInARowAsync(1, 2);
         Await(() => InSpool(8), "segment 8 in the spool");
-        Signal("TERM");
+        Signal("TERM", Prefetcher()!);
         Await(() => !Directory.Exists(_spool), "no spool");
 
         await AskedInARowAsync(3, 4);
@@ -193,21 +193,30 @@ public sealed class PrefetchScriptTests : InFolder, IDisposable
     [ShellFact]
     public async Task One_that_was_killed_makes_things_slower_and_nothing_else()
     {
-        Archive(1, 6);
-        await AskedInARowAsync(1, 2);
-        Await(() => InSpool(3), "segment 3 in the spool");
-        Signal("KILL");
-        var killed = Prefetcher();
-        Archive(7, 60);
+        await KilledAsync();
+        await AnotherOneComesAsync();
+    }
 
-        var number = 3;
-        do
+    [ShellFact]
+    public async Task One_that_was_killed_and_whose_parent_has_not_noticed_makes_things_slower_and_nothing_else()
+    {
+        // What the shell has started it leaves to a program that asks after nobody.
+        using var heedless = Process.Start(new ProcessStartInfo("sh", ["-c", "sleep 600 & echo $!; exec sleep 600"]) { RedirectStandardOutput = true })!;
+        try
         {
-            await AskedInARowAsync(number++);
+            var ended = heedless.StandardOutput.ReadLine()!;
+            Await(() => File.ReadAllText($"/proc/{heedless.Id}/cmdline").StartsWith("sleep", StringComparison.Ordinal), "the program that asks after nobody");
+            Signal("KILL", ended);
+            Await(() => File.ReadAllText($"/proc/{ended}/stat").Contains(") Z ", StringComparison.Ordinal), "the end of what the shell started");
+            await KilledAsync();
+            var owner = Path.Combine(_spool, "owner");
+            File.WriteAllText(owner, File.ReadAllText(owner).Replace(Prefetcher()!, ended, StringComparison.Ordinal));
+            await AnotherOneComesAsync();
         }
-        while (number < 50 && Prefetcher() is var now && (now is null || now == killed));
-
-        Await(() => InSpool(60), "segment 60 in the spool of the next one");
+        finally
+        {
+            heedless.Kill();
+        }
     }
 
     [ShellFact]
@@ -311,13 +320,35 @@ public sealed class PrefetchScriptTests : InFolder, IDisposable
         File.Move(In("data", "postmaster.new"), In("data", "postmaster.pid"), overwrite: true);
     }
 
-    private void Signal(string signal)
+    private static void Signal(string signal, string process)
     {
-        using var kill = Process.Start("kill", ["-s", signal, Prefetcher()!]);
+        using var kill = Process.Start("kill", ["-s", signal, process]);
         kill.WaitForExit();
     }
 
     private string? Prefetcher() => File.Exists(Path.Combine(_spool, "owner")) ? File.ReadAllLines(Path.Combine(_spool, "owner")).ElementAtOrDefault(1) : null;
+
+    private async Task KilledAsync()
+    {
+        Archive(1, 6);
+        await AskedInARowAsync(1, 2);
+        Await(() => InSpool(3), "segment 3 in the spool");
+        Signal("KILL", Prefetcher()!);
+    }
+
+    private async Task AnotherOneComesAsync()
+    {
+        var killed = Prefetcher();
+        Archive(7, 60);
+        var number = 3;
+        do
+        {
+            await AskedInARowAsync(number++);
+        }
+        while (number < 50 && Prefetcher() is var now && (now is null || now == killed));
+
+        Await(() => InSpool(60), "segment 60 in the spool of the next one");
+    }
 
     /// <summary>Each is there, has its own content, and is kept as the server keeps it.</summary>
     private async Task AskedInARowAsync(params int[] numbers)

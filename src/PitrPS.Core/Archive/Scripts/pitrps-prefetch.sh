@@ -1,5 +1,5 @@
 #!/bin/sh
-# pitrps-prefetch, version 2. Installed by PitrPS; pitrps-restore starts it when a server asks for one segment after the other:
+# pitrps-prefetch, version 3. Installed by PitrPS; pitrps-restore starts it when a server asks for one segment after the other:
 #
 #   pitrps-prefetch ARCHIVE NAME DATA-DIRECTORY SEGMENT-SIZE
 #
@@ -32,9 +32,15 @@ count=$((268435456 / segment_size))
 [ "$count" -ge 1 ] || count=1
 [ "$count" -le 64 ] || count=64
 
+# One that has ended and whose parent has not noticed, as in a container without an init, is not alive.
+is_alive() {
+  IFS= read -r state 2>/dev/null < "/proc/$1/stat" || return 1
+  case ${state##*) } in [ZX]*) return 1 ;; esac
+}
+
 # "PID START" of the server; both are other ones when it was started anew.
 server() {
-  { read -r pid && read -r started && read -r started _; } 2>/dev/null < "$data/postmaster.pid" && kill -0 "$pid" 2>/dev/null &&
+  { read -r pid && read -r started && read -r started _; } 2>/dev/null < "$data/postmaster.pid" && is_alive "$pid" &&
     { [ -e "$data/standby.signal" ] || [ -e "$data/recovery.signal" ]; } && running="$pid $started"
 }
 
@@ -78,12 +84,13 @@ wanted() {
   fi
 }
 
-# While it is under way there is NAME.claim, afterwards NAME; when it fails NAME.rest, for as long as it is left alone.
+# While it is under way there is NAME.claim, afterwards NAME; when it fails NAME.rest, for as long as it is left alone. What
+# it writes has this prefetcher's name: one that was killed may still have somebody who writes.
 fetch() {
   # The lock ends with the prefetcher, whatever becomes of this.
   exec 9<&-
-  if /bin/sh "$restore" "$archive" "$1" "$spool/$1.part" "$data" fetch "$segment_size"; then
-    exec mv -f -- "$spool/$1.part" "$spool/$1"
+  if /bin/sh "$restore" "$archive" "$1" "$spool/$1.$$.part" "$data" fetch "$segment_size"; then
+    exec mv -f -- "$spool/$1.$$.part" "$spool/$1"
   fi
   mv -f -- "$spool/$1.claim" "$spool/$1.rest"
   sleep 5

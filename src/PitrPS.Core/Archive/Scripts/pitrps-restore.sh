@@ -1,5 +1,5 @@
 #!/bin/sh
-# pitrps-restore, version 6. Installed by PitrPS; PostgreSQL runs it as its restore_command:
+# pitrps-restore, version 7. Installed by PitrPS; PostgreSQL runs it as its restore_command:
 #
 #   pitrps-restore ARCHIVE NAME TARGET [DATA-DIRECTORY]     (restore_command = 'pitrps-restore ARCHIVE "%f" "%p"')
 #
@@ -40,6 +40,11 @@ esac
 # than anything else here, hence it is done first and by the shell alone. Only what was brought for this very run of the
 # server is taken: what a crash or another recovery has left may be of another timeline's past, or not whole on the disk.
 prefetcher=
+# One that has ended and whose parent has not noticed, as in a container without an init, is not alive.
+prefetcher_is_alive() {
+  [ -n "$prefetcher" ] && IFS= read -r state 2>/dev/null < "/proc/$prefetcher/stat" || return 1
+  case ${state##*) } in [ZX]*) return 1 ;; esac
+}
 take_from_spool() {
   { read -r pid && read -r started && read -r started _; } 2>/dev/null < "$data/postmaster.pid" || return
   { IFS= read -r owner && read -r prefetcher; } 2>/dev/null < "$spool/owner" || { prefetcher=; return; }
@@ -52,9 +57,9 @@ take_from_spool() {
   # One that is on its way comes soonest by waiting for it, as long as it goes on.
   waited=0
   size_before=
-  while [ ! -e "$spool/$name" ] && [ -e "$spool/$name.claim" ] && kill -0 "$prefetcher" 2>/dev/null; do
+  while [ ! -e "$spool/$name" ] && [ -e "$spool/$name.claim" ] && prefetcher_is_alive; do
     if [ $((waited % 500)) -eq 499 ]; then
-      size=$(stat -c %s -- "$spool/$name.part" 2>/dev/null)
+      size=$(stat -c %s -- "$spool/$name.$prefetcher.part" 2>/dev/null)
       [ "$size" != "$size_before" ] || break
       size_before=$size
     fi
@@ -325,7 +330,7 @@ check_segment() {
 # in pg_wal. Whoever waits a minute for the next one needs none. pgBackRest reads ahead itself (archive-async).
 prefetch() {
   case $archive in pgbackrest:*) return ;; esac
-  if [ -n "$prefetcher" ] && kill -0 "$prefetcher" 2>/dev/null; then
+  if prefetcher_is_alive; then
     echo "$name" > "$spool/asked"
     return
   fi
