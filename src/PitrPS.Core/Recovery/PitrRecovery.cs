@@ -3,43 +3,64 @@ using PitrPS.Servers;
 
 namespace PitrPS.Recovery;
 
-/// <summary>Where recovery stops, always just before. Each maps to exactly one recovery_target_* setting.</summary>
+/// <summary>
+/// Where recovery stops: just before the record that is named, or with <see cref="Inclusive"/> just after it. Each maps to exactly one recovery_target_* setting.
+/// Source: PostgreSQL documentation, "Recovery Target"; src/backend/access/transam/xlogrecovery.c (recoveryStopsBefore, recoveryStopsAfter).
+/// </summary>
 public abstract record RecoveryTarget
 {
     private RecoveryTarget()
     {
     }
 
-    /// <summary>Just before the record at this position. recovery_target_lsn, exclusive.</summary>
+    /// <summary>What is named is applied, too. Always false for a restore point and for <see cref="Immediate"/>, where PostgreSQL ignores it.</summary>
+    public bool Inclusive { get; init; }
+
+    /// <summary>The timeline to follow; null when it is worked out from the ancestry.</summary>
+    public uint? Timeline { get; init; }
+
+    /// <summary>"before LSN 0/3D79CC8", "through transaction 725 on timeline 2".</summary>
+    public sealed override string ToString() => Named + (Timeline is { } timeline ? $" on timeline {timeline}" : "");
+
+    /// <summary>The target without its timeline.</summary>
+    private protected abstract string Named { get; }
+
+    private string Side => Inclusive ? "through" : "before";
+
+    /// <summary>The first record at or after this position. recovery_target_lsn.</summary>
     /// <param name="Position">The position.</param>
-    public sealed record BeforeLsn(Lsn Position) : RecoveryTarget
+    public sealed record Lsn(Servers.Lsn Position) : RecoveryTarget
     {
-        /// <inheritdoc/>
-        public override string ToString() => $"before LSN {Position}";
+        private protected override string Named => $"{Side} LSN {Position}";
     }
 
-    /// <summary>Just before the first commit after this time. recovery_target_time, exclusive.</summary>
+    /// <summary>The first commit at or after this time; inclusive, the first after it. recovery_target_time.</summary>
     /// <param name="At">The time; sent as UTC.</param>
-    public sealed record BeforeTime(DateTimeOffset At) : RecoveryTarget
+    public sealed record Time(DateTimeOffset At) : RecoveryTarget
     {
-        /// <inheritdoc/>
-        public override string ToString() => $"before {At.ToUniversalTime():yyyy-MM-dd HH:mm:ss.ffffff}+00";
+        private protected override string Named => $"{Side} {At.ToUniversalTime():yyyy-MM-dd HH:mm:ss.ffffff}+00";
     }
 
-    /// <summary>Just before this top-level transaction's commit. recovery_target_xid, exclusive.</summary>
+    /// <summary>The commit of this transaction; of a subtransaction, that of its top-level one. recovery_target_xid.</summary>
     /// <param name="TransactionId">The xid.</param>
-    public sealed record BeforeTransaction(uint TransactionId) : RecoveryTarget
+    public sealed record Xid(uint TransactionId) : RecoveryTarget
     {
-        /// <inheritdoc/>
-        public override string ToString() => $"before transaction {TransactionId}";
+        private protected override string Named => $"{Side} transaction {TransactionId}";
     }
 
     /// <summary>A restore point made by pg_create_restore_point. recovery_target_name.</summary>
-    /// <param name="Name">Its name.</param>
-    public sealed record RestorePoint(string Name) : RecoveryTarget
+    /// <param name="Value">Its name.</param>
+    public sealed record Name(string Value) : RecoveryTarget
     {
-        /// <inheritdoc/>
-        public override string ToString() => $"restore point {Name}";
+        private protected override string Named => $"restore point {Value}";
+    }
+
+    /// <summary>
+    /// As soon as the data are consistent: on a delayed standby's files that is where its replay stands, so nothing of the WAL that waits is applied. recovery_target = 'immediate'.
+    /// </summary>
+    public sealed record Immediate : RecoveryTarget
+    {
+        private protected override string Named => "where its replay stands";
     }
 }
 

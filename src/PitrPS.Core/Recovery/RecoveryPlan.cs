@@ -12,7 +12,7 @@ namespace PitrPS.Recovery;
 /// <param name="Incident">What it is for; null for a target that was given by hand.</param>
 internal sealed record RecoveryOptions(PgServer Standby, RecoveryTarget Target, PgIncident? Incident)
 {
-    public static RecoveryOptions Of(PgIncident incident) => new(incident.Standby, new RecoveryTarget.BeforeLsn(incident.CommitLsn), incident);
+    public static RecoveryOptions Of(PgIncident incident) => new(incident.Standby, new RecoveryTarget.Lsn(incident.CommitLsn), incident);
 
     /// <summary>The one that all of these are: a standby is recovered to one point.</summary>
     /// <exception cref="PitrException"><c>PitrPS.AmbiguousIncident</c></exception>
@@ -126,7 +126,7 @@ internal static class RecoveryPlan
         var record = new RecoveryRecord
         {
             Target = RecordedTarget.Of(options.Target),
-            Stop = (options.Target as RecoveryTarget.BeforeLsn)?.Position ?? default,
+            Stop = (options.Target as RecoveryTarget.Lsn)?.Position ?? default,
             Timeline = options.Incident?.Timeline ?? standby.Timeline ?? 1,
             StartedAt = DateTimeOffset.UtcNow,
             StartedBy = PlanRunner.ThisClient,
@@ -153,7 +153,7 @@ internal static class RecoveryPlan
         try
         {
             position = await StandbyPosition.ReadAsync(standby, feedback, cancel).ConfigureAwait(false);
-            range = await WalRange.ReadAsync(standby, position, (options.Target as RecoveryTarget.BeforeLsn)?.Position, feedback, cancel).ConfigureAwait(false);
+            range = await WalRange.ReadAsync(standby, position, (options.Target as RecoveryTarget.Lsn)?.Position, feedback, cancel).ConfigureAwait(false);
             target = await new TargetFinder(standby, position, range, feedback).FindAsync(options.Target, cancel).ConfigureAwait(false);
         }
         catch

@@ -107,8 +107,12 @@ internal sealed record RecoveryRecord
         }
     }
 
+    /// <summary>The record at <see cref="Stop"/> is applied, too: a restore point, or a target that was asked for inclusively. Of a time, the first commit after it is the one that is not applied.</summary>
+    [JsonIgnore]
+    public bool StopsAfter => Target.Kind == "restorePoint" || (Target is { Inclusive: true, Kind: not "time" });
+
     /// <summary>The same target as that one, however it was given.</summary>
-    public bool IsFor(RecoveryTarget target) => Target == RecordedTarget.Of(target) || (target is RecoveryTarget.BeforeLsn lsn && Target.Kind != "restorePoint" && lsn.Position == Stop);
+    public bool IsFor(RecoveryTarget target) => Target == RecordedTarget.Of(target) || (target is RecoveryTarget.Lsn { Inclusive: false } lsn && !StopsAfter && Target.Kind != "immediate" && lsn.Position == Stop && (lsn.Timeline ?? Timeline) == Timeline);
 
     private static PitrException Unreadable(PgServer standby, string why, Exception? inner = null) =>
         new("PitrPS.RecoveryUnreadable", ErrorKind.InvalidData, $"The recovery that {PathOf(standby.Name)} on {standby.Host.Name} records cannot be read: {why}.",
@@ -116,25 +120,35 @@ internal sealed record RecoveryRecord
 }
 
 /// <summary>A <see cref="RecoveryTarget"/> as it is written down.</summary>
-internal sealed record RecordedTarget(string Kind, string Value)
+internal sealed record RecordedTarget(string Kind, string Value, bool Inclusive = false, uint? Timeline = null)
 {
-    public static RecordedTarget Of(RecoveryTarget target) => target switch
+    public static RecordedTarget Of(RecoveryTarget target)
     {
-        RecoveryTarget.BeforeLsn lsn => new("lsn", lsn.Position.ToString()),
-        RecoveryTarget.BeforeTime time => new("time", time.At.ToUniversalTime().ToString("O", System.Globalization.CultureInfo.InvariantCulture)),
-        RecoveryTarget.BeforeTransaction xid => new("transaction", xid.TransactionId.ToString(System.Globalization.CultureInfo.InvariantCulture)),
-        RecoveryTarget.RestorePoint point => new("restorePoint", point.Name),
-        _ => throw new ArgumentOutOfRangeException(nameof(target)),
-    };
+        var (kind, value) = target switch
+        {
+            RecoveryTarget.Lsn lsn => ("lsn", lsn.Position.ToString()),
+            RecoveryTarget.Time time => ("time", time.At.ToUniversalTime().ToString("O", System.Globalization.CultureInfo.InvariantCulture)),
+            RecoveryTarget.Xid xid => ("transaction", xid.TransactionId.ToString(System.Globalization.CultureInfo.InvariantCulture)),
+            RecoveryTarget.Name point => ("restorePoint", point.Value),
+            RecoveryTarget.Immediate => ("immediate", ""),
+            _ => throw new ArgumentOutOfRangeException(nameof(target)),
+        };
+        return new RecordedTarget(kind, value, target.Inclusive, target.Timeline);
+    }
 
-    public RecoveryTarget ToTarget() => Kind switch
+    public RecoveryTarget ToTarget()
     {
-        "lsn" => new RecoveryTarget.BeforeLsn(Lsn.Parse(Value)),
-        "time" => new RecoveryTarget.BeforeTime(DateTimeOffset.Parse(Value, System.Globalization.CultureInfo.InvariantCulture)),
-        "transaction" => new RecoveryTarget.BeforeTransaction(uint.Parse(Value, System.Globalization.CultureInfo.InvariantCulture)),
-        "restorePoint" => new RecoveryTarget.RestorePoint(Value),
-        _ => throw new FormatException($"'{Kind}' is not a kind of target."),
-    };
+        RecoveryTarget target = Kind switch
+        {
+            "lsn" => new RecoveryTarget.Lsn(Lsn.Parse(Value)),
+            "time" => new RecoveryTarget.Time(DateTimeOffset.Parse(Value, System.Globalization.CultureInfo.InvariantCulture)),
+            "transaction" => new RecoveryTarget.Xid(uint.Parse(Value, System.Globalization.CultureInfo.InvariantCulture)),
+            "restorePoint" => new RecoveryTarget.Name(Value),
+            "immediate" => new RecoveryTarget.Immediate(),
+            _ => throw new FormatException($"'{Kind}' is not a kind of target."),
+        };
+        return target with { Inclusive = Inclusive, Timeline = Timeline };
+    }
 }
 
 /// <summary>A <see cref="PgIncident"/> as it is written down; the standby is the one whose host the file is on.</summary>

@@ -183,10 +183,10 @@ internal static class RecoverySteps
         }
 
         var (from, end) = TimelineHistory.Parse(timeline, rows[0].Text(1)).Ancestors[^1];
-        var isRestorePoint = record.Target.Kind == "restorePoint";
-        if (from != record.Timeline || (isRestorePoint ? end <= record.Stop : end > record.Stop))
+        var after = record.StopsAfter;
+        if (from != record.Timeline || (after ? end <= record.Stop : end > record.Stop))
         {
-            throw Missed($"it left timeline {from} at {end}, not timeline {record.Timeline} {(isRestorePoint ? "after" : "at or before")} {record.Stop}");
+            throw Missed($"it left timeline {from} at {end}, not timeline {record.Timeline} {(after ? "after" : "at or before")} {record.Stop}");
         }
 
         foreach (var (gid, database) in rows.Where(r => r[2] is not null).Select(r => (r.Text(2), r.Text(3))))

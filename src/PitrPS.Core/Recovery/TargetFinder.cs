@@ -17,10 +17,10 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
     {
         var resolved = target switch
         {
-            RecoveryTarget.BeforeLsn lsn => await AtPositionAsync(target, lsn.Position, cancel).ConfigureAwait(false),
-            RecoveryTarget.BeforeTime time => await AtFirstAsync(target, TimeCondition(time.At), _ => true, cancel).ConfigureAwait(false),
-            RecoveryTarget.BeforeTransaction xid => await AtFirstAsync(target, CommitCondition(xid.TransactionId), _ => true, cancel).ConfigureAwait(false),
-            RecoveryTarget.RestorePoint point => await AtFirstAsync(target, "/ desc: RESTORE_POINT /", line => NameOf(line) == point.Name, cancel).ConfigureAwait(false) with { RestorePoint = point.Name },
+            RecoveryTarget.Lsn lsn => await AtPositionAsync(target, lsn.Position, cancel).ConfigureAwait(false),
+            RecoveryTarget.Time time => await AtFirstAsync(target, TimeCondition(time.At), _ => true, cancel).ConfigureAwait(false),
+            RecoveryTarget.Xid xid => await AtFirstAsync(target, CommitCondition(xid.TransactionId), _ => true, cancel).ConfigureAwait(false),
+            RecoveryTarget.Name point => await AtFirstAsync(target, "/ desc: RESTORE_POINT /", line => NameOf(line) == point.Value, cancel).ConfigureAwait(false) with { RestorePoint = point.Value },
             _ => throw new ArgumentOutOfRangeException(nameof(target)),
         };
         // Every record up to there is read, whatever is asked for; and a tablespace that is made in that WAL needs a layer, too.
@@ -72,16 +72,16 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
     private async Task<ResolvedTarget> AtFirstAsync(RecoveryTarget target, string condition, Func<string, bool> isIt, CancellationToken cancel)
     {
         string? found = null;
-        var managers = target is RecoveryTarget.RestorePoint ? "XLOG" : "Transaction";
+        var managers = target is RecoveryTarget.Name ? "XLOG" : "Transaction";
         var end = await _scan.ReadAsync(range.From, range.ContinuousTo, WalFilter.Of(standby.Version, [managers], condition), line => found ??= isIt(line) ? line : null, cancel).ConfigureAwait(false);
         if (found is null)
         {
             // A gap may be where it is.
             RequireComplete(range.To);
-            throw target is RecoveryTarget.BeforeTime
+            throw target is RecoveryTarget.Time
                 ? Beyond(target, $"no transaction ended after that time in the WAL that the standby has, which is readable up to {end.Reached}")
                 : new PitrException("PitrPS.TargetNotFound", ErrorKind.ObjectNotFound,
-                    $"There is no {(target is RecoveryTarget.RestorePoint ? target.ToString() : $"commit of a top-level {target.ToString()![7..]}")} in the WAL that {standby.Id} has, from {range.From} to {end.Reached}.",
+                    $"There is no {(target is RecoveryTarget.Name ? target.ToString() : $"commit of a top-level {target.ToString()![7..]}")} in the WAL that {standby.Id} has, from {range.From} to {end.Reached}.",
                     "It may be older than that, not have arrived yet, or have another name; a subtransaction is named by its top-level one. Find-PgIncident shows what there is.", standby);
         }
 

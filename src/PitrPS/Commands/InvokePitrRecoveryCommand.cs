@@ -60,10 +60,10 @@ public sealed class InvokePitrRecoveryCommand : PitrCmdlet
     /// <inheritdoc/>
     protected override void ProcessRecord() => _asked.Add(ParameterSetName switch
     {
-        "Lsn" => new RecoveryOptions(Standby!, new RecoveryTarget.BeforeLsn(BeforeLsn), null),
-        "Time" => new RecoveryOptions(Standby!, new RecoveryTarget.BeforeTime(BeforeTime), null),
-        "Transaction" => new RecoveryOptions(Standby!, new RecoveryTarget.BeforeTransaction(BeforeTransaction), null),
-        "RestorePoint" => new RecoveryOptions(Standby!, new RecoveryTarget.RestorePoint(RestorePoint!), null),
+        "Lsn" => new RecoveryOptions(Standby!, new RecoveryTarget.Lsn(BeforeLsn), null),
+        "Time" => new RecoveryOptions(Standby!, new RecoveryTarget.Time(BeforeTime), null),
+        "Transaction" => new RecoveryOptions(Standby!, new RecoveryTarget.Xid(BeforeTransaction), null),
+        "RestorePoint" => new RecoveryOptions(Standby!, new RecoveryTarget.Name(RestorePoint!), null),
         _ => RecoveryOptions.Of(Incident!),
     });
 

@@ -27,7 +27,7 @@ public sealed class FormatTests : IDisposable
             CommittedAt = [DateTimeOffset]::Parse('2026-11-22T19:23:12Z'); Timeline = 1; TimeLeft = '2.23:58:00'
         }
         $recovery = [PitrPS.Recovery.PitrRecovery] @{
-            Standby = $standby; Incident = $incident; Target = $core.GetType('PitrPS.Recovery.RecoveryTarget+BeforeLsn').GetConstructors()[0].Invoke(@(, $incident.CommitLsn))
+            Standby = $standby; Incident = $incident; Target = $core.GetType('PitrPS.Recovery.RecoveryTarget+Lsn').GetConstructors()[0].Invoke(@(, $incident.CommitLsn))
             State = 'Ready'; StartedAt = [DateTimeOffset]::Parse('2026-11-23T08:00:00Z'); StartedBy = 'dba@laptop'; Elapsed = '00:00:08.3'; WalBytes = 1288490188; WalSource = 'pg_wal'; LayerBytes = 1932735283
         }
         $restored = [PitrPS.Rescue.RestoredTable] @{

@@ -30,10 +30,12 @@ public class RecoveryRecordTests
 
     public static TheoryData<RecoveryTarget> Targets =>
     [
-        new RecoveryTarget.BeforeLsn(Lsn.Parse("1/FF000028")),
-        new RecoveryTarget.BeforeTime(new DateTimeOffset(2026, 11, 23, 9, 8, 7, TimeSpan.FromHours(1)).AddMicroseconds(123456)),
-        new RecoveryTarget.BeforeTransaction(uint.MaxValue),
-        new RecoveryTarget.RestorePoint("before \"the\" drop"),
+        new RecoveryTarget.Lsn(Lsn.Parse("1/FF000028")),
+        new RecoveryTarget.Time(new DateTimeOffset(2026, 11, 23, 9, 8, 7, TimeSpan.FromHours(1)).AddMicroseconds(123456)),
+        new RecoveryTarget.Xid(uint.MaxValue),
+        new RecoveryTarget.Name("before \"the\" drop"),
+        new RecoveryTarget.Immediate(),
+        new RecoveryTarget.Lsn(Lsn.Parse("1/FF000028")) { Inclusive = true, Timeline = 3 },
     ];
 
     [Theory]
@@ -49,10 +51,13 @@ public class RecoveryRecordTests
     public void Is_for_the_same_record_of_the_WAL_however_it_was_asked_for()
     {
         var byXid = TestStandby.Record(Standby) with { Target = new RecordedTarget("transaction", "725") };
-        Assert.True(byXid.IsFor(new RecoveryTarget.BeforeTransaction(725)));
-        Assert.True(byXid.IsFor(new RecoveryTarget.BeforeLsn(Lsn.Parse("0/3D79CC8"))));
-        Assert.False(byXid.IsFor(new RecoveryTarget.BeforeLsn(Lsn.Parse("0/3D79CC9"))));
-        Assert.False(byXid.IsFor(new RecoveryTarget.BeforeTransaction(726)));
+        Assert.True(byXid.IsFor(new RecoveryTarget.Xid(725)));
+        Assert.True(byXid.IsFor(new RecoveryTarget.Lsn(Lsn.Parse("0/3D79CC8"))));
+        Assert.False(byXid.IsFor(new RecoveryTarget.Lsn(Lsn.Parse("0/3D79CC9"))));
+        Assert.False(byXid.IsFor(new RecoveryTarget.Xid(726)));
+        Assert.False(byXid.IsFor(new RecoveryTarget.Lsn(Lsn.Parse("0/3D79CC8")) { Inclusive = true }));
+        Assert.False(byXid.IsFor(new RecoveryTarget.Lsn(Lsn.Parse("0/3D79CC8")) { Timeline = 2 }));
+        Assert.False((byXid with { Target = byXid.Target with { Inclusive = true } }).IsFor(new RecoveryTarget.Lsn(Lsn.Parse("0/3D79CC8"))));
     }
 
     [Fact]

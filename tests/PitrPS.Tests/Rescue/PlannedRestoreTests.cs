@@ -43,7 +43,7 @@ public class PlannedRestoreTests
                 CommittedAt = DateTimeOffset.UnixEpoch,
                 Timeline = 1,
             },
-            Target = new RecoveryTarget.BeforeLsn(Lsn.Parse("0/3000000")),
+            Target = new RecoveryTarget.Lsn(Lsn.Parse("0/3000000")),
             State = state,
             StartedAt = DateTimeOffset.UnixEpoch,
             IsPlanned = isPlanned,
