@@ -1,12 +1,13 @@
 <#
 .SYNOPSIS
-All that is done with this repository: ./build.ps1 -Task Build|Test|Lab|Demo|Bench|Analyze|Package|Clean [options of the task].
+All that is done with this repository: ./build.ps1 -Task Build|Test|FaultMatrix|Lab|Demo|Bench|Analyze|Package|Clean [options of the task].
 .DESCRIPTION
 Runs in pwsh, and where there is none in scripts/host, which has PowerShell's core cmdlets only: so this uses the language, .NET and programs.
 Options are written --name value or --name, for example: ./build.ps1 -Task Demo --rows 20000 --idle
+Test takes --all (the long ones, too), --layer unit,lab,pester,analyze and --filter, as dotnet test has it.
 #>
 param(
-    [ValidateSet('Build', 'Test', 'Lab', 'Demo', 'Bench', 'Analyze', 'Package', 'Clean')]
+    [ValidateSet('Build', 'Test', 'FaultMatrix', 'Lab', 'Demo', 'Bench', 'Analyze', 'Package', 'Clean')]
     [string] $Task = 'Build'
 )
 
@@ -14,7 +15,12 @@ $ErrorActionPreference = 'Stop'
 $root = $PSScriptRoot
 $out = [IO.Path]::Combine($root, 'out')
 $module = [IO.Path]::Combine($out, 'PitrPS')
+# pwsh that is installed as a .NET tool runs in dotnet itself.
 $shell = [Environment]::ProcessPath
+if ([IO.Path]::GetFileNameWithoutExtension($shell) -eq 'dotnet') {
+    $shell = @(Get-Command pwsh -CommandType Application)[0].Source
+}
+
 $env:DOTNET_CLI_TELEMETRY_OPTOUT = '1'
 $env:DOTNET_NOLOGO = '1'
 
@@ -76,29 +82,69 @@ function Add-Tally([string] $Layer, [int] $Passed, [int] $Failed, [int] $Skipped
     $tally.Lines.Add("$Layer`: $Passed passed, $Failed failed, $Skipped skipped")
 }
 
-function Invoke-XunitLayer([string] $Project, [string] $Filter) {
-    $results = [IO.Path]::Combine($out, 'test', "$Project.trx")
-    $null = [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($results))
-    [IO.File]::Delete($results)
-    $arguments = @('test', "$root/tests/$Project", '--nologo', '-maxcpucount:1', '--logger', "trx;LogFileName=$results", '--logger', 'console;verbosity=minimal')
-    if ($Filter) {
-        $arguments += '--filter', $Filter
+# The layer's tests in one process, or in several side by side, each with those that its filter takes and, where they have one, a lab of its own.
+function Invoke-XunitLayer([string] $Project, [string] $Filter, [string[]] $Parts = @('')) {
+    Invoke-Program dotnet @('build', "$root/tests/$Project", '--nologo', '-v', 'quiet', '-maxcpucount:1')
+    $null = [IO.Directory]::CreateDirectory("$out/test")
+    $lab = $env:PITRPS_LAB
+    $runs = foreach ($part in $Parts) {
+        $results = [IO.Path]::Combine($out, 'test', $Parts.Count -eq 1 ? "$Project.trx" : "$Project-$([array]::IndexOf($Parts, $part) + 1).trx")
+        [IO.File]::Delete($results)
+        $start = [Diagnostics.ProcessStartInfo]::new('dotnet')
+        $arguments = 'test', "$root/tests/$Project", '--no-build', '--nologo', '--logger', "trx;LogFileName=$results", '--logger', 'console;verbosity=minimal'
+        $filters = @($Filter, $part) -ne ''
+        if ($filters) {
+            $arguments += '--filter', ('(' + ($filters -join ')&(') + ')')
+        }
+
+        foreach ($word in $arguments) {
+            $start.ArgumentList.Add($word)
+        }
+
+        $start.Environment['PITRPS_LAB'] = $part ? "$lab-$([array]::IndexOf($Parts, $part) + 1)" : $lab
+        @{ Results = $results; Process = [Diagnostics.Process]::Start($start) }
     }
 
-    & dotnet @arguments
-    if (-not [IO.File]::Exists($results)) {
-        return Add-Tally $Project 0 1 0
+    try {
+        foreach ($run in $runs) {
+            $run.Process.WaitForExit()
+        }
+    }
+    finally {
+        foreach ($run in $runs) {
+            if (-not $run.Process.HasExited) {
+                $run.Process.Kill($true)
+            }
+        }
     }
 
-    $trx = [Xml.XmlDocument]::new()
-    $trx.Load($results)
-    $counters = $trx.TestRun.ResultSummary.Counters
-    $failed = [int]$counters.executed - [int]$counters.passed
-    if ($failed -eq 0 -and $LASTEXITCODE -ne 0) {
-        $failed = 1
+    $sum = @{ passed = 0; executed = 0; total = 0; broken = 0 }
+    foreach ($run in $runs) {
+        if (-not [IO.File]::Exists($run.Results)) {
+            $sum.broken++
+            continue
+        }
+
+        $trx = [Xml.XmlDocument]::new()
+        $trx.Load($run.Results)
+        $counters = $trx.TestRun.ResultSummary.Counters
+        foreach ($name in 'passed', 'executed', 'total') {
+            $sum.$name += [int]$counters.$name
+        }
+
+        # Ended otherwise than its tests did.
+        if ([int]$counters.executed -eq [int]$counters.passed -and $run.Process.ExitCode -ne 0) {
+            $sum.broken++
+        }
+
+        Add-Findings $trx
     }
 
-    foreach ($result in $trx.TestRun.Results.UnitTestResult) {
+    Add-Tally $Project $sum.passed ($sum.executed - $sum.passed + $sum.broken) ($sum.total - $sum.executed)
+}
+
+function Add-Findings([xml] $Trx) {
+    foreach ($result in $Trx.TestRun.Results.UnitTestResult) {
         if ($result.outcome -eq 'Failed') {
             $tally.Failures.Add("failed: $($result.testName)`n    $("$($result.Output.ErrorInfo.Message)".Replace("`n", "`n    "))")
         }
@@ -110,8 +156,6 @@ function Invoke-XunitLayer([string] $Project, [string] $Filter) {
             }
         }
     }
-
-    Add-Tally $Project ([int]$counters.passed) $failed ([int]$counters.total - [int]$counters.executed)
 }
 
 # A layer that only pwsh can run writes "passed failed skipped" into the file that it is given; exit code 3 says that it has not what it needs.
@@ -138,24 +182,44 @@ function Invoke-PwshLayer([string] $Layer, [string] $Script) {
 }
 
 # The tests' lab lies apart from the one of the Lab task, so that neither takes the other's hosts away.
-function Remove-TestLab {
-    if ([IO.Directory]::Exists($env:PITRPS_LAB) -and $env:PITRPS_LAB_KEEP -ne '1') {
-        & "$root/tests/lab/lab" destroy --all
+function Use-TestLab {
+    if (-not $env:PITRPS_LAB) {
+        $env:PITRPS_LAB = '/var/lib/pitrps-lab-tests'
     }
 }
+
+# With those that this run has beside it: of the fault matrix, and of the parts of a layer.
+function Remove-TestLab {
+    if ($env:PITRPS_LAB_KEEP -eq '1') {
+        return
+    }
+
+    $folder = $env:PITRPS_LAB
+    $beside = [IO.Directory]::GetDirectories([IO.Path]::GetDirectoryName($folder), [IO.Path]::GetFileName($folder) + '-*')
+    foreach ($lab in @($folder) + $beside.Where({ $_.Substring($folder.Length) -match '^-(faults-.*|\d+)$' })) {
+        if ([IO.Directory]::Exists($lab)) {
+            $env:PITRPS_LAB = $lab
+            & "$root/tests/lab/lab" destroy --all
+        }
+    }
+
+    $env:PITRPS_LAB = $folder
+}
+
+# The lab tests wait for their hosts half of the time, so two halves go side by side; on hosts of the user's own they cannot. What the first does not name is in the second.
+$firstHalf = 'Archive', 'Incidents', 'Recovery', 'Replication', 'Rescue'
+$labParts = ($firstHalf.ForEach({ "FullyQualifiedName~.LabTests.$_." }) -join '|'), ($firstHalf.ForEach({ "FullyQualifiedName!~.LabTests.$_." }) -join '&')
 
 function Invoke-Test([hashtable] $Options) {
     Invoke-Build
     $null = [IO.Directory]::CreateDirectory([IO.Path]::Combine($out, 'test'))
     $layers = if ($Options.layer) { "$($Options.layer)".Split(',') } else { 'unit', 'lab', 'pester', 'analyze' }
-    if (-not $env:PITRPS_LAB) {
-        $env:PITRPS_LAB = '/var/lib/pitrps-lab-tests'
-    }
-
+    Use-TestLab
     try {
         switch ($layers) {
             unit { Invoke-XunitLayer PitrPS.Tests $Options.filter }
-            lab { Invoke-XunitLayer PitrPS.LabTests $Options.filter; Remove-TestLab }
+            # The fault matrix has a task of its own. Long are those that take a minute or more and are not the first to tell when something breaks.
+            lab { Invoke-XunitLayer PitrPS.LabTests ($Options.filter ? $Options.filter : $Options.all ? 'Category!=FaultMatrix' : 'Category!=FaultMatrix&Category!=Long') ($env:PITRPS_LAB_JSON ? @('') : $labParts); Remove-TestLab }
             pester { Invoke-PwshLayer pester "$root/tests/pester/Invoke-Tests.ps1"; Remove-TestLab }
             analyze { Invoke-PwshLayer analyze "$root/scripts/analyze/Invoke-Analysis.ps1" }
             default { throw "There is no layer '$_': unit, lab, pester, analyze." }
@@ -171,6 +235,55 @@ function Invoke-Test([hashtable] $Options) {
     $tally.Lines
     "$($tally.Passed) passed, $($tally.Failed) failed, $($tally.Skipped) skipped"
     exit [int]($tally.Failed -gt 0)
+}
+
+# Each step of each plan into each fault; the table grows while it runs, and its last line says how many of them were well. --only takes words that a line must have, or scenarios.
+function Invoke-FaultMatrix([hashtable] $Options) {
+    Invoke-Build
+    Use-TestLab
+    $table = [IO.Path]::Combine($out, 'test', 'fault-matrix.txt')
+    $said = [IO.Path]::Combine($out, 'test', 'fault-matrix.log')
+    $null = [IO.Directory]::CreateDirectory([IO.Path]::Combine($out, 'test'))
+    [IO.File]::WriteAllText($table, '')
+    $env:PITRPS_FAULT_TABLE = $table
+    $env:PITRPS_FAULTS = if ($Options.only) { $Options.only } else { 'all' }
+    if ($Options.labs) {
+        $env:PITRPS_FAULT_LABS = $Options.labs
+    }
+
+    Invoke-Program dotnet @('build', "$root/tests/PitrPS.LabTests", '--nologo', '-v', 'quiet', '-maxcpucount:1')
+    $start = [Diagnostics.ProcessStartInfo]::new('sh')
+    foreach ($word in '-c', 'exec dotnet test "$1" --no-build --nologo --filter Category=FaultMatrix > "$2" 2>&1', 'sh', "$root/tests/PitrPS.LabTests", $said) {
+        $start.ArgumentList.Add($word)
+    }
+
+    $shown = 0
+    $tests = [Diagnostics.Process]::Start($start)
+    try {
+        do {
+            $ended = $tests.WaitForExit(1000)
+            $text = [IO.File]::ReadAllText($table)
+            # Whole lines only.
+            $whole = $text.LastIndexOf("`n") + 1
+            if ($whole -gt $shown) {
+                $text.Substring($shown, $whole - $shown).TrimEnd("`n")
+                $shown = $whole
+            }
+        } until ($ended)
+    }
+    finally {
+        if (-not $tests.HasExited) {
+            $tests.Kill($true)
+        }
+
+        Remove-TestLab
+    }
+
+    if (-not $shown -or $tests.ExitCode -ne 0) {
+        [Console]::Error.WriteLine("The fault matrix failed; see $said.")
+    }
+
+    exit [int]($tests.ExitCode -ne 0)
 }
 
 function Invoke-Lab([string[]] $Arguments) {
@@ -234,6 +347,7 @@ function Invoke-Clean {
 $tasks = @{
     Build   = { Invoke-Build }
     Test    = { Invoke-Test (ConvertTo-Option $args) }
+    FaultMatrix = { Invoke-FaultMatrix (ConvertTo-Option $args) }
     Lab     = { Invoke-Build; Invoke-Lab $args }
     Demo    = { Invoke-Build; $options = ConvertTo-Option $args; & "$root/scripts/demo/Demo.ps1" @options }
     Bench   = { Invoke-Build; $name, $words = $args; Invoke-Bench $name (ConvertTo-Option $words) }

@@ -18,9 +18,9 @@
         'Connect-PgHost', 'Disconnect-PgHost', 'Get-PgHost'
         'Install-PgServer', 'Get-PgServer'
         'Enable-WalArchive', 'Disable-WalArchive', 'Mount-WalArchive', 'Dismount-WalArchive', 'Test-WalArchive'
-        'New-PgStandby', 'Remove-PgStandby', 'Set-ReplicationDelay', 'Get-ReplicationStatus'
+        'New-PgStandby', 'Remove-PgStandby', 'Reset-PgStandby', 'Set-ReplicationDelay', 'Get-ReplicationStatus'
         'Suspend-WalReplay', 'Resume-WalReplay'
-        'Find-PgIncident', 'Invoke-PitrRecovery', 'Get-PitrRecovery', 'Restore-PgTable', 'Complete-PitrRecovery'
+        'Find-PgIncident', 'Test-RecoveryTarget', 'Invoke-PitrRecovery', 'Get-PitrRecovery', 'Restore-PgTable', 'Move-PitrRecovery', 'Complete-PitrRecovery', 'Remove-PitrClone'
         'Get-PitrOperation'
     )
     PrivateData          = @{

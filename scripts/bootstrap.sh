@@ -15,7 +15,7 @@ as_root() {
 # The packages that the task needs: those of the test hosts for whatever starts some.
 wanted() {
   case ${task,,} in
-    test | lab | demo | bench) sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$root/tests/lab/packages.txt" 2>/dev/null || true ;;
+    test | faultmatrix | lab | demo | bench) sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$root/tests/lab/packages.txt" 2>/dev/null || true ;;
   esac
 }
 

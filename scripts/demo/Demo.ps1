@@ -79,8 +79,10 @@ function New-Story([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost,
     if (-not $Idle) {
         Step "Fill pitr3 with another $(Number $Rows) rows" { Invoke-Sql $PrimaryHost "INSERT INTO pitr3 SELECT i, md5(i::text) FROM generate_series($($Rows + 1), $(2 * $Rows)) i" }
     }
-    $before = Get-Counts $PrimaryHost 'pitr1', 'pitr2', 'pitr3'
-    Watch-StandbyFiles $StandbyHost $standby
+    $before = Step 'Count the rows, and have the standby''s files listed whenever it stops and starts' {
+        Watch-StandbyFiles $StandbyHost $standby
+        Get-Counts $PrimaryHost 'pitr1', 'pitr2', 'pitr3'
+    }
 
     Show-Chapter 'The incident'
     Step 'Somebody drops pitr2 on the primary' { Invoke-Sql $PrimaryHost 'DROP TABLE pitr2' }
@@ -90,19 +92,18 @@ function New-Story([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost,
     $primary.Host, $standby.Host | Disconnect-PgHost
 
     Show-Chapter 'A new session, three in the morning'
-    $primary = Step 'Connect to both' {
-        Connect-PgHost $PrimaryHost.name -Address $PrimaryHost.address -Port $PrimaryHost.port @login | Get-PgServer
+    $primary, $standby = Step 'Connect to both' {
+        foreach ($each in $PrimaryHost, $StandbyHost) { Connect-PgHost $each.name -Address $each.address -Port $each.port @login | Get-PgServer }
     }
-    $standby = Connect-PgHost $StandbyHost.name -Address $StandbyHost.address -Port $StandbyHost.port @login | Get-PgServer
     $standby = Step 'Stop the clock (Suspend-WalReplay)' { $standby | Suspend-WalReplay }
 
     $times = @{}
     $story = @{}
     $clock = [Diagnostics.Stopwatch]::StartNew()
     $standby | Find-PgIncident -Table pitr2 |
-        ForEach-Object { $times.find = Split-Time $clock; Show-Done "Found (Find-PgIncident): $_" $times.find; Show-Timeline $_ $delay; $_ } |
+        ForEach-Object { $times.find = Split-Time $clock; Show-Done "Found (Find-PgIncident): $_" $times.find; Show-Timeline $_ $standby.Status $delay; $_ } |
         Invoke-PitrRecovery |
-        ForEach-Object { $times.recover = Split-Time $clock; Show-Done "Recovered to $($_.Target) on a throw-away layer (Invoke-PitrRecovery): $($_.WalBytes) bytes of WAL from $($_.WalSource)" $times.recover; $_ } |
+        ForEach-Object { $times.recover = Split-Time $clock; Show-Done "Recovered to just $($_.Target) on a throw-away layer (Invoke-PitrRecovery): $([PitrPS.Readable]::Size($_.WalBytes)) of WAL from $($_.WalSource)" $times.recover; $_ } |
         Restore-PgTable -To $primary |
         ForEach-Object { $times.restore = Split-Time $clock; Show-Done "$($_.Table) is back on $($_.To): $(Number $_.RowsRestored) rows, checksum $($_.ChecksumRestored) on both sides (Restore-PgTable)" $times.restore; $_ } |
         Complete-PitrRecovery |
@@ -142,16 +143,33 @@ function New-Story([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost,
     @{ Line = $line; Ok = -not $wrong }
 }
 
-$lab = New-DemoLab $LabJson $Family $Version
+$lab = Get-DemoLab $LabJson
+$ended = $false
 try {
+    Start-DemoLab $lab $Family $Version
     $story = New-Story $lab.Hosts[0] $lab.Hosts[1] $Rows $Idle
     if ($Keep -or -not $lab.Mine) {
         Show-HowToConnect $lab
     }
+
+    $ended = $true
+}
+catch {
+    $ended = $true
+    if ($Keep -and $lab.Hosts) {
+        Show-HowToConnect $lab
+    }
+
+    throw
 }
 finally {
     if (-not $Keep) {
         Remove-DemoLab $lab
+    }
+
+    # Ctrl+C: PowerShell itself would call that a success.
+    if (-not $ended) {
+        [Environment]::Exit(130)
     }
 }
 

@@ -45,12 +45,13 @@ function Show-Hosts([string] $Primary, [string] $Standby, [string] $Family, [int
     Show-Line ('  +{0}+{1}+{0}+' -f ('-' * ($width + 2)), (' ' * 21))
 }
 
-function Show-Timeline($Incident, [TimeSpan] $Delay) {
+function Show-Timeline($Incident, $Status, [TimeSpan] $Delay) {
     $at = $Incident.CommittedAt.ToUniversalTime()
+    $replayed = if ($Status.ReplayedUpTo) { '{0:HH:mm:ss} UTC' -f $Status.ReplayedUpTo.ToUniversalTime() } else { "$($Status.Replayed)" }
     Show-Line ''
     Show-Line '            standby has replayed         the incident                              it would be gone'
     Show-Line '   ----------------|--------------------------X------------------------------------------|------->'
-    Show-Line ('                   up to here            {0:HH:mm:ss} UTC, xid {1}                 {2:yyyy-MM-dd HH:mm:ss} UTC' -f $at, $Incident.TransactionId, ($at + $Delay))
+    Show-Line ('                   {0}  {1}  {2:yyyy-MM-dd HH:mm:ss} UTC' -f "up to $replayed".PadRight(20), ('{0:HH:mm:ss} UTC, xid {1}' -f $at, $Incident.TransactionId).PadRight(40), ($at + $Delay))
     Show-Line ('                                         commit at {0}; recovered to just before it' -f $Incident.CommitLsn)
     Show-Line ''
 }

@@ -1,24 +1,18 @@
 # The demo's hosts, and what it does on them as an application or a curious admin would: by ssh and psql, not through PitrPS.
 
-# A lab of the demo's own, or the hosts of a lab.json.
-function New-DemoLab([string] $LabJson, [string] $Family, [string] $Version) {
-    if ($LabJson) {
-        return @{ Mine = $false; Json = $LabJson; Hosts = Read-LabJson $LabJson }
-    }
-
+# A lab of the demo's own, or the hosts of a lab.json. Nothing of it is there yet.
+function Get-DemoLab([string] $LabJson) {
     $folder = "/var/lib/pitrps-demo-$PID"
-    $lab = @{ Mine = $true; Folder = $folder; Json = "$folder/lab.json" }
-    try {
+    if ($LabJson) { @{ Mine = $false; Json = $LabJson } } else { @{ Mine = $true; Folder = $folder; Json = "$folder/lab.json" } }
+}
+
+function Start-DemoLab([hashtable] $Lab, [string] $Family, [string] $Version) {
+    if ($Lab.Mine) {
         $choice = @('--family', $Family) + @(if ($Version) { '--version', $Version })
-        Step 'Two throw-away hosts' { Invoke-Lab $folder create primary standby @choice }
-        $lab.Hosts = Read-LabJson $lab.Json
-    }
-    catch {
-        Remove-DemoLab $lab
-        throw
+        Step 'Two throw-away hosts' { Invoke-Lab $Lab.Folder create primary standby @choice }
     }
 
-    $lab
+    $Lab.Hosts = Read-LabJson $Lab.Json
 }
 
 function Invoke-Lab([string] $Folder) {
@@ -29,10 +23,10 @@ function Invoke-Lab([string] $Folder) {
     }
 }
 
-# In a process of its own and not in the pipeline: after Ctrl+C nothing may run in that any more.
+# In a process of its own and not in the pipeline: after Ctrl+C nothing may run in that any more. And in a session of its own: a second Ctrl+C is not for it.
 function Remove-DemoLab([hashtable] $Lab) {
     if (-not $Lab.Mine) { return }
-    $start = [Diagnostics.ProcessStartInfo]::new('bash', [string[]]@("$root/tests/lab/lab", 'destroy', '--all'))
+    $start = [Diagnostics.ProcessStartInfo]::new('setsid', [string[]]@('--wait', 'bash', "$root/tests/lab/lab", 'destroy', '--all'))
     $start.Environment['PITRPS_LAB'] = $Lab.Folder
     $process = [Diagnostics.Process]::Start($start)
     $process.WaitForExit()

@@ -10,8 +10,8 @@ foreach ($member in $documentation.SelectNodes('/doc/members/member')) {
     $members[$member.GetAttribute('name')] = $member
 }
 
-$common = [Collections.Generic.HashSet[string]]::new([string[]](
-        [Management.Automation.PSCmdlet]::CommonParameters + [Management.Automation.PSCmdlet]::OptionalCommonParameters))
+$hidden = [Management.Automation.PSCmdlet]::CommonParameters + [Management.Automation.PSCmdlet]::OptionalCommonParameters
+$common = [Collections.Generic.HashSet[string]]::new([string[]] $hidden)
 # Those that only a cmdlet with a plan has are shown; PowerShell itself makes them, so their words are here.
 $ofPlans = @{
     WhatIf  = 'Prints the full plan, with what is done already, and changes nothing. What comes out is as it would be, so that the whole pipeline can be shown.'

@@ -91,7 +91,7 @@ function Suspend-Standby([object] $Standby) {
     }
     catch {
         if ((Get-RunbookFailure $_).Id -ne 'PitrPS.ServerNotRunning') { throw }
-        $recovery = Get-PitrRecovery $Standby
+        $recovery = Get-PitrRecovery $Standby | Where-Object { -not $_.CloneId }
         if ($recovery) { New-Step OK "It is stopped for the recovery ($($recovery.Target)) that $($recovery.StartedBy) began on $($recovery.StartedAt.ToString('u')); going on with that." '' $recovery }
         else { New-Step Warning 'It does not run, so it applies nothing.' 'Do not start it before this is over: what is due would be applied at once.' }
     }
@@ -127,7 +127,7 @@ function Get-StandbyState([object] $Standby) {
     $at.Server = $Standby.Id
     $goOn = if ($at.Code -eq 2) { "Run the same again to go on. $letGo" }
     try {
-        $recovery = Get-PitrRecovery $Standby
+        $recovery = Get-PitrRecovery $Standby | Where-Object { -not $_.CloneId }
         $now = Get-PgServer -PgServer $Standby
         if (-not $now.IsRunning) {
             if ($recovery) { $goOn = 'Run the same again to go on. To give up: Get-PitrRecovery | Complete-PitrRecovery -Force; the standby then goes on and applies what is due, the DROP too.' }

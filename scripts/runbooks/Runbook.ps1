@@ -216,7 +216,7 @@ function Read-RunbookServer([object] $Pair, [string] $Role, [object] $Cluster) {
     if ($seen.Server) {
         $seen.Name = $seen.Server.Id
         if ($Role -eq 'Standby' -and $seen.Host.HasRoot) {
-            try { $seen.Recovery = Get-PitrRecovery $seen.Server -ErrorAction Stop }
+            try { $seen.Recovery = Get-PitrRecovery $seen.Server -ErrorAction Stop | Where-Object { -not $_.CloneId } }
             catch { $seen.Errors.Recovery = $_ }
         }
     }

@@ -105,7 +105,7 @@ function Test-Standby([object] $Of, [object] $Primary, [object] $Pair) {
     $status = $Of.Status
     if (-not $status) { return }
     if ("$($status.Role)" -ne 'Standby') {
-        return New-Check $Of Role Failure 'It is not a standby any more: it was promoted, and takes writes.' 'Find out who promoted it and why. Make it a standby again (Remove-PgStandby, New-PgStandby), which takes a new base backup.'
+        return New-Check $Of Role Failure 'It is not a standby any more: it was promoted, and takes writes.' 'Find out who promoted it and why. Make it a standby again (Reset-PgStandby).'
     }
 
     New-Check $Of Role OK 'Standby'
@@ -127,7 +127,7 @@ function Test-Replay([object] $Of) {
         Frozen { New-Check $Of Replay Warning "It is frozen at $upTo; the primary's WAL piles up on its disk." $resume }
         PausedByHand { New-Check $Of Replay Warning "Somebody paused replay by hand at $upTo; a restart would thaw it." "If it has to stay so: Suspend-WalReplay. $resume" }
         PauseLost { New-Check $Of Replay Failure 'It was frozen, and a restart or crash has ended the pause; only the raised delay holds COMMITs back.' "If it has to stay frozen: Suspend-WalReplay. $resume" }
-        PausedAtTarget { New-Check $Of Replay Failure 'Replay stands at a recovery target; to resume it would promote this standby.' 'Take the recovery_target settings out of its configuration and restart it.' }
+        PausedAtTarget { New-Check $Of Replay Failure 'Replay stands at a recovery target; to resume it would promote this standby.' 'If a recovery in place has brought it there (Get-PitrRecovery): Complete-PitrRecovery. Otherwise take the recovery_target settings out of its configuration and restart it.' }
         PausedForSettings { New-Check $Of Replay Failure 'Replay stands because settings are lower than the primary''s; to resume it would shut this standby down.' 'Raise them to the primary''s values and restart it.' }
         default { New-Check $Of Replay Failure "It does not replay ($_)." 'Look with Get-ReplicationStatus and at its log.' }
     }

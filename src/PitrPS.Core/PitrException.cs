@@ -60,7 +60,7 @@ public sealed class PitrException : Exception
 
         Id = id;
         Kind = kind;
-        NextStep = nextStep;
+        NextStep = TerminalText.Clean(nextStep);
         Target = target;
     }
 

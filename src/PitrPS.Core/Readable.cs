@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace PitrPS;
 
-/// <summary>Sizes, times and durations as the format views show them.</summary>
+/// <summary>Sizes, times, durations and what servers say, as the format views show them.</summary>
 public static class Readable
 {
     private static readonly string[] Units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -51,6 +51,10 @@ public static class Readable
             _ => string.Create(CultureInfo.InvariantCulture, $"{Math.Round(rest.TotalSeconds, 1)} s"),
         };
     }
+
+    /// <summary>A name or a message of a server on one line, without what a terminal would obey; nothing for null.</summary>
+    /// <param name="said">What has it.</param>
+    public static string? Text(object? said) => said is null ? null : TerminalText.OneLine($"{said}");
 
     internal static string Time(DateTimeOffset time, TimeZoneInfo zone)
     {

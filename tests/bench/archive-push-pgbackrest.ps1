@@ -19,36 +19,18 @@ param(
     [int] $Rounds = 3
 )
 
-$ErrorActionPreference = 'Stop'
-$ConfirmPreference = 'None'
-$root = [IO.Path]::GetFullPath([IO.Path]::Combine($PSScriptRoot, '..', '..'))
-. "$PSScriptRoot/../../scripts/demo/Hosts.ps1"
+$bench = 'archive-push-pgbackrest'
+. "$PSScriptRoot/shared/Lab.ps1"
 Import-Module "$Module/PitrPS.psd1"
 
 # The hosts' own root forgets a sync, so that it costs nothing there; the database's folder is a real one, and so are archives in it.
 $folder = '/var/lib/postgresql/archives'
 
-function Show-Progress([string] $Text) { [Console]::Error.WriteLine("archive-push-pgbackrest: $Text") }
-
-function Use-BenchLab {
-    $null = & bash "$root/tests/lab/lab" @args
-    if ($LASTEXITCODE -ne 0) {
-        throw "tests/lab/lab $args ended with $LASTEXITCODE."
-    }
-}
-
-function Get-Median([double[]] $Values) {
-    [Array]::Sort($Values)
-    $Values[[int][Math]::Floor($Values.Count / 2)]
-}
-
-$before = $env:PITRPS_LAB
-$env:PITRPS_LAB = "/var/lib/pitrps-bench-$PID"
 try {
     Show-Progress 'a primary, and pgbackrest beside it'
     Use-BenchLab create primary
     $on = @(Read-LabJson "$env:PITRPS_LAB/lab.json")[0]
-    $primary = Connect-PgHost $on.name -Address $on.address -Port $on.port -UserName $on.user -KeyFile $on.keyFile -KnownHostsFile $on.knownHosts |
+    $primary = Connect-BenchHost $on |
         Install-PgServer | Enable-WalArchive -Path $folder/ours
     $push = [IO.File]::ReadAllText("$PSScriptRoot/archive-push-pgbackrest/push.sh")
     $null = Invoke-OnHost $on @"
@@ -73,20 +55,14 @@ runuser -u postgres -- pgbackrest --stanza=main stanza-create
     foreach ($round in 1..$Rounds) {
         foreach ($way in $ways.Keys) {
             $command = $ways[$way].Replace("'", "'\''")
-            $rate = [double]::Parse((Invoke-OnHost $on "exec sh /root/push.sh $Segments '$command'"), [Globalization.CultureInfo]::InvariantCulture)
-            Show-Progress ([string]::Format([Globalization.CultureInfo]::InvariantCulture, '  {0}: {1:0.0} segments/s', $ways[$way].Split(' ')[0], $rate))
+            $rate = [double]::Parse((Invoke-OnHost $on "exec sh /root/push.sh $Segments '$command'"), $culture)
+            Show-Progress ([string]::Format($culture, '  {0}: {1:0.0} segments/s', $ways[$way].Split(' ')[0], $rate))
             $rates[$way] += $rate
         }
     }
 }
 finally {
-    # In a process of its own and not in the pipeline: after Ctrl+C nothing may run in that any more.
-    $start = [Diagnostics.ProcessStartInfo]::new('bash', [string[]]@("$root/tests/lab/lab", 'destroy', '--all'))
-    $start.RedirectStandardOutput = $true
-    $process = [Diagnostics.Process]::Start($start)
-    $null = $process.StandardOutput.ReadToEnd()
-    $process.WaitForExit()
-    $env:PITRPS_LAB = $before
+    Remove-BenchLab
 }
 
 @{ Ours = Get-Median $rates.Ours; Theirs = Get-Median $rates.Theirs; Unit = 'segments/s' }

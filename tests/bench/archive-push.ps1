@@ -18,19 +18,11 @@ param(
     [int] $Runs = 3
 )
 
-$ErrorActionPreference = 'Stop'
-$ConfirmPreference = 'None'
-$root = [IO.Path]::GetFullPath([IO.Path]::Combine($PSScriptRoot, '..', '..'))
+$bench = 'archive-push'
+. "$PSScriptRoot/shared/Lab.ps1"
+. "$PSScriptRoot/shared/Push.ps1"
 Import-Module "$Module/PitrPS.psd1"
-. "$PSScriptRoot/../../scripts/demo/Hosts.ps1"
-. "$PSScriptRoot/archive-push/Scene.ps1"
 
-function Get-Median([double[]] $Values) {
-    [Array]::Sort($Values)
-    $Values[[int][Math]::Floor($Values.Count / 2)]
-}
-
-$scene = @{ Before = $env:PITRPS_LAB }
 try {
     $scene = New-PushScene
     $null = $scene.Server | Enable-WalArchive -Path "$pushFolder/ours" -HeartbeatInterval 0 -Force
@@ -43,14 +35,14 @@ try {
     foreach ($run in 1..$Runs) {
         foreach ($who in $commands.Keys) {
             $rate = Measure-Push $scene $commands[$who] $Segments
-            Show-Push ([string]::Format([Globalization.CultureInfo]::InvariantCulture, '{0} {1:0.0} segments/s', $who.ToLowerInvariant(), $rate))
+            Show-Progress ([string]::Format($culture, '{0} {1:0.0} segments/s', $who.ToLowerInvariant(), $rate))
             $rates[$who] += $rate
             $null = Invoke-OnHost $scene.Primary "find $pushFolder -name '0*' -type f -delete; sync"
         }
     }
 }
 finally {
-    Remove-PushScene $scene
+    Remove-BenchLab
 }
 
 @{ Ours = Get-Median $rates.Ours; Theirs = Get-Median $rates.Theirs; Unit = 'segments/s' }

@@ -28,39 +28,13 @@ param(
     [int] $Runs = 3
 )
 
-$ErrorActionPreference = 'Stop'
-$ConfirmPreference = 'None'
-$root = [IO.Path]::GetFullPath([IO.Path]::Combine($PSScriptRoot, '..', '..'))
-. "$PSScriptRoot/../../scripts/demo/Hosts.ps1"
+$bench = 'archive-replay'
+. "$PSScriptRoot/shared/Lab.ps1"
 Import-Module "$Module/PitrPS.psd1"
 
 # Below the database's folder: that is a real file system in the lab's hosts, the rest is an overlay.
 $archive = '/var/lib/postgresql/archive'
 $mountPoint = '/mnt/archive_wal_dir'
-$culture = [Globalization.CultureInfo]::InvariantCulture
-
-function Show-Progress([string] $Text) { [Console]::Error.WriteLine("archive-replay: $Text") }
-
-function Connect-BenchHost([PSCustomObject] $To) {
-    Connect-PgHost $To.name -Address $To.address -Port $To.port -UserName $To.user -KeyFile $To.keyFile -KnownHostsFile $To.knownHosts
-}
-
-function Use-BenchLab {
-    $null = & bash "$root/tests/lab/lab" @args
-    if ($LASTEXITCODE -ne 0) {
-        throw "tests/lab/lab $args ended with $LASTEXITCODE."
-    }
-}
-
-function Get-Median([double[]] $Values) {
-    [Array]::Sort($Values)
-    $Values[[int][Math]::Floor(($Values.Count - 1) / 2)]
-}
-
-function Get-Position([string] $Lsn) {
-    $high, $low = $Lsn.Split('/')
-    [double][Convert]::ToUInt32($high, 16) * 4GB + [Convert]::ToUInt32($low, 16)
-}
 
 # Gives the position up to which it is replayed.
 function New-Wal([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHost) {
@@ -105,8 +79,6 @@ function Start-Distance([string] $Address, [PSCustomObject] $PrimaryHost) {
     @{ Process = $process; Port = [int]$process.StandardOutput.ReadLine() }
 }
 
-$before = $env:PITRPS_LAB
-$env:PITRPS_LAB = "/var/lib/pitrps-bench-$PID"
 $distance = $null
 try {
     Show-Progress "two hosts, WAL of $Tables tables of $Rows rows"
@@ -116,8 +88,8 @@ try {
     $standby = Connect-BenchHost $standbyHost | Install-PgServer | Mount-WalArchive -Primary $primary -MountPoint $mountPoint | New-PgStandby -Primary $primary
     $target = New-Wal $primaryHost $standbyHost
     Mount-ByHand $standbyHost
-    $script = [Convert]::ToBase64String([IO.File]::ReadAllBytes("$PSScriptRoot/archive-replay/replay.sh"))
-    $null = Invoke-OnHost $standbyHost "echo $script | base64 -d > /root/replay.sh && install -d -o postgres /var/lib/postgresql/local && cp $mountPoint/0* /var/lib/postgresql/local && chown -R postgres /var/lib/postgresql/local"
+    Copy-BenchScript $standbyHost "$PSScriptRoot/shared/replay.sh"
+    $null = Invoke-OnHost $standbyHost "install -d -o postgres /var/lib/postgresql/local && cp $mountPoint/0* /var/lib/postgresql/local && chown -R postgres /var/lib/postgresql/local"
 
     $ours = "/usr/local/lib/pitrps/pitrps-restore $mountPoint ""%f"" ""%p"""
     $speeds = @{ Ours = @(); Local = @(); ByHand = @(); Far = @() }
@@ -149,13 +121,7 @@ finally {
         $distance.Process.Kill()
     }
 
-    # In a process of its own and not in the pipeline: after Ctrl+C nothing may run in that any more.
-    $start = [Diagnostics.ProcessStartInfo]::new('bash', [string[]]@("$root/tests/lab/lab", 'destroy', '--all'))
-    $start.RedirectStandardOutput = $true
-    $process = [Diagnostics.Process]::Start($start)
-    $null = $process.StandardOutput.ReadToEnd()
-    $process.WaitForExit()
-    $env:PITRPS_LAB = $before
+    Remove-BenchLab
 }
 
 $local = Get-Median $speeds.Local

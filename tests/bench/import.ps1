@@ -1,7 +1,12 @@
 # Import-Module PitrPS in a fresh process against an empty module there, both in the shell that runs this: the median of the whole processes' times.
 param([string] $Module, [int] $Runs = 11)
 
+# pwsh that is installed as a .NET tool runs in dotnet itself.
 $shell = [Environment]::ProcessPath
+if ([IO.Path]::GetFileNameWithoutExtension($shell) -eq 'dotnet') {
+    $shell = @(Get-Command pwsh -CommandType Application)[0].Source
+}
+
 $empty = [IO.Path]::Combine([IO.Path]::GetTempPath(), "pitrps-bench-$PID", 'Empty')
 $null = [IO.Directory]::CreateDirectory($empty)
 [IO.File]::WriteAllText([IO.Path]::Combine($empty, 'Empty.psm1'), '')
@@ -9,7 +14,11 @@ $null = [IO.Directory]::CreateDirectory($empty)
 
 function Measure-Import([string] $Path) {
     $watch = [Diagnostics.Stopwatch]::StartNew()
-    $null = & $shell -NoProfile -NonInteractive -Command "Import-Module '$Path'"
+    $null = & $shell -NoProfile -NonInteractive -Command "Import-Module '$Path' -ErrorAction Stop"
+    if ($LASTEXITCODE -ne 0) {
+        throw "Import-Module $Path ended with $LASTEXITCODE in $shell."
+    }
+
     $watch.Elapsed.TotalMilliseconds
 }
 

@@ -18,36 +18,21 @@ param(
     [ValidateRange(1, 10000000)]
     [long] $Rows = 1800000,
     [ValidateRange(0, 100000)]
-    [int] $Rest = 2048
+    [int] $Rest = 8192
 )
 
-$ErrorActionPreference = 'Stop'
-$ConfirmPreference = 'None'
-$root = [IO.Path]::GetFullPath([IO.Path]::Combine($PSScriptRoot, '..', '..'))
-. "$PSScriptRoot/../../scripts/demo/Hosts.ps1"
+$bench = 'story-recovery'
+. "$PSScriptRoot/shared/Lab.ps1"
 Import-Module "$Module/PitrPS.psd1"
 
 $delay = [TimeSpan]::FromDays(3)
 $archive = '/var/mnt/archive_wal_dir'
 $mountPoint = '/mnt/archive_wal_dir'
 
-function Show-Progress([string] $Text) { [Console]::Error.WriteLine("story-recovery: $Text") }
-
 # Says when a part of the pipeline is done; passes on what it made.
 filter Show-Part([string] $Part, [Diagnostics.Stopwatch] $Clock) {
-    Show-Progress ([string]::Format([Globalization.CultureInfo]::InvariantCulture, '  {0} after {1:0.0} s', $Part, $Clock.Elapsed.TotalSeconds))
+    Show-Progress ([string]::Format($culture, '  {0} after {1:0.0} s', $Part, $Clock.Elapsed.TotalSeconds))
     $_
-}
-
-function Connect-BenchHost([PSCustomObject] $To) {
-    Connect-PgHost $To.name -Address $To.address -Port $To.port -UserName $To.user -KeyFile $To.keyFile -KnownHostsFile $To.knownHosts
-}
-
-function Use-BenchLab {
-    $null = & bash "$root/tests/lab/lab" @args
-    if ($LASTEXITCODE -ne 0) {
-        throw "tests/lab/lab $args ended with $LASTEXITCODE."
-    }
 }
 
 # Each table's rows and checksum; of the one that is lost, its primary key too.
@@ -70,7 +55,9 @@ function New-Incident([PSCustomObject] $PrimaryHost, [PSCustomObject] $StandbyHo
     foreach ($table in 'pitr1', 'pitr2', 'pitr3') { Invoke-Sql $PrimaryHost (Get-TableSql $table $Rows) }
     Wait-Replay $PrimaryHost $standby
 
-    # Servers that have run for days have checkpoints behind them; without one both ways would replay all WAL since the servers were made.
+    # Servers that have run for days have been vacuumed and have checkpoints behind them; otherwise reading the tables would write all their pages
+    # to the WAL once (hint bits, with checksums), and both ways would replay that, and all since the servers were made.
+    Invoke-Sql $PrimaryHost 'VACUUM'
     Invoke-Sql $PrimaryHost 'CHECKPOINT'
     Wait-Replay $PrimaryHost $standby
     Invoke-Sql $StandbyHost 'CHECKPOINT'
@@ -124,7 +111,7 @@ function Measure-ByHand([PSCustomObject] $PrimaryHost, [PSCustomObject] $Standby
         throw "by-hand.sh ended with $LASTEXITCODE."
     }
 
-    [double]::Parse($seconds, [Globalization.CultureInfo]::InvariantCulture)
+    [double]::Parse($seconds, $culture)
 }
 
 # The same question to both ways: is every row there, and is the standby as far behind as before?
@@ -143,8 +130,6 @@ function Confirm-Ending([string] $Way, [PSCustomObject] $PrimaryHost, [PSCustomO
     $standby.Host | Disconnect-PgHost
 }
 
-$before = $env:PITRPS_LAB
-$env:PITRPS_LAB = "/var/lib/pitrps-bench-$PID"
 try {
     Show-Progress "two hosts, three tables of $Rows rows, $Rest MB beside them"
     Use-BenchLab create primary standby
@@ -163,13 +148,7 @@ try {
     Confirm-Ending 'The way by hand' $primaryHost $standbyHost $expected
 }
 finally {
-    # In a process of its own and not in the pipeline: after Ctrl+C nothing may run in that any more.
-    $start = [Diagnostics.ProcessStartInfo]::new('bash', [string[]]@("$root/tests/lab/lab", 'destroy', '--all'))
-    $start.RedirectStandardOutput = $true
-    $process = [Diagnostics.Process]::Start($start)
-    $null = $process.StandardOutput.ReadToEnd()
-    $process.WaitForExit()
-    $env:PITRPS_LAB = $before
+    Remove-BenchLab
 }
 
 @{ Ours = $ours.Seconds; Theirs = $theirs; Unit = 's' }

@@ -48,10 +48,10 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint, WalTrans
     public async Task<string?> PublicKeyAsync(CancellationToken cancel) =>
         await standby.Host.ReadTextAsync(KeyFile + ".pub", cancel).ConfigureAwait(false) is { } key && key.StartsWith("ssh-ed25519 ", StringComparison.Ordinal) ? key.TrimEnd() : null;
 
-    public IReadOnlyList<Step> KeySteps() =>
+    public IReadOnlyList<Step> KeySteps(PackageOrigin packages) =>
     [
-        .. standby.Host.Facts.Platform.SshfsSources.Select(s => Steps.Source(standby.Host, s, standby.Host.Facts.Platform.SshfsPackages)),
-        Steps.Packages(standby.Host, "sshfs", standby.Host.Facts.Platform.SshfsPackages),
+        .. standby.Host.Facts.Platform.SshfsSources(packages).Select(s => Steps.Source(standby.Host, s, standby.Host.Facts.Platform.SshfsPackages)),
+        Steps.Packages(standby.Host, "sshfs", standby.Host.Facts.Platform.SshfsPackages, packages.AllowUnsigned),
         Steps.Directory(standby.Host, "mount-folder", "Make the folder of the mount's key", Folder, 0x1C0 /* 0700 */),
         Steps.Command(standby.Host, "key", "Make the key that reads the archive; its private half stays on this host",
             RemoteCommand.Shell(

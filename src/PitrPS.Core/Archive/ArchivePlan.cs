@@ -15,6 +15,9 @@ namespace PitrPS.Archive;
 /// <param name="Force">Take the place of another archive_command, take over a directory that has files in it.</param>
 internal sealed record ArchiveOptions(PgServer Server, string Path, TimeSpan HeartbeatInterval, TimeSpan ArchiveTimeout, TimeSpan? RetainFor, WalCompression? Compression, bool Force);
 
+/// <summary>What gives a promoted standby an archive of its own: what comes before its settings, the settings, and what comes after.</summary>
+internal sealed record PromotedArchive(IReadOnlyList<Step> Before, IReadOnlyDictionary<string, string?> Settings, IReadOnlyList<Step> After);
+
 /// <summary>
 /// Enable-WalArchive: a directory that only the server writes and only the readers' group reads, an archive_command that is durable,
 /// a heartbeat, the proof that a segment has arrived, and on request a retention.
@@ -51,16 +54,75 @@ internal sealed class ArchivePlan
     /// </exception>
     public static Task<Planned<PgServer>> BuildAsync(ArchiveOptions options, IFeedback feedback, CancellationToken cancel) => new ArchivePlan(options).BuildAsync(feedback, cancel);
 
-    private async Task<Planned<PgServer>> BuildAsync(IFeedback feedback, CancellationToken cancel)
+    /// <summary>The archive of a standby that is going to be promoted: a directory that is new, or was made for this promotion before, and the usual intervals.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.InvalidPath</c>, <c>PitrPS.ArchiveDirectoryInUse</c></exception>
+    public static async Task<PromotedArchive> ForPromotedAsync(PgServer standby, string path, bool isOurs, IFeedback feedback, CancellationToken cancel)
+    {
+        var self = ForPromoted(standby, path);
+        self.RequirePath();
+        if (standby.ArchiveMountPoint is { } mounted && (self._path + "/").StartsWith(mounted + "/", StringComparison.Ordinal))
+        {
+            throw new PitrException("PitrPS.InvalidPath", ErrorKind.InvalidArgument, $"{path} is in the archive of the primary that {standby.Id} leaves, mounted at {mounted}.",
+                "Choose a directory of its own: a promoted server never writes into the archive of another one.", standby);
+        }
+
+        // A marker alone was left by an attempt that took itself back.
+        if (!isOurs && !await standby.Host.TestAsync(RemoteCommand.Shell("""[ ! -e "$1" ] || [ -z "$(ls -A -- "$1" | grep -vxF -e lost+found -e "$2" | head -n 1)" ]""", self._path, ArchiveMarker.FileName).AsRoot(), cancel).ConfigureAwait(false))
+        {
+            throw new PitrException("PitrPS.ArchiveDirectoryInUse", ErrorKind.ResourceExists, $"{path} on {standby.Host.Name} is not empty.",
+                "Choose another directory: the archive of a new timeline begins empty.", standby);
+        }
+
+        var adopt = await self.ReadDirectoryAsync([], cancel).ConfigureAwait(false);
+        feedback.Verbose($"{standby.Id} is to archive to {self._path}.");
+        return self.Promoted(adopt);
+    }
+
+    /// <summary>The same for a standby that exists only as a plan.</summary>
+    public static PromotedArchive OfPromoted(PgServer standby, string path) => ForPromoted(standby, path).Promoted(adopt: false);
+
+    private static ArchivePlan ForPromoted(PgServer standby, string path)
+    {
+        var minute = TimeSpan.FromMinutes(1);
+        return new ArchivePlan(new ArchiveOptions(standby with { ArchiveCompression = WalCompression.None }, path, minute, minute, null, WalCompression.None, false));
+    }
+
+    private PromotedArchive Promoted(bool adopt) =>
+        new([.. Before(adopt)], Settings(), [Heartbeat.RunningStep(_server, _options.HeartbeatInterval), Arrival(), Remember()]);
+
+    private void RequirePath()
     {
         ArchiveScripts.RequirePath(_path, "The archive's path", _server);
-        ArchivePrimary.RequireIntervals(_server, _options.HeartbeatInterval, _options.ArchiveTimeout);
-        Retention.Require(_options.RetainFor, _server);
         if ((_path + "/").StartsWith(_server.DataDirectory + "/", StringComparison.Ordinal) || (_server.DataDirectory + "/").StartsWith(_path + "/", StringComparison.Ordinal))
         {
             throw new PitrException("PitrPS.InvalidPath", ErrorKind.InvalidArgument, $"The archive {_path} and the data directory {_server.DataDirectory} lie one in the other.",
                 "Choose a directory apart from it, best on a disk of its own.", _server);
         }
+    }
+
+    private Dictionary<string, string?> Settings() => new()
+    {
+        ["archive_mode"] = "on",
+        ["archive_command"] = ArchiveScripts.ArchiveCommand(_path, _compression),
+        ["archive_timeout"] = string.Create(CultureInfo.InvariantCulture, $"{_options.ArchiveTimeout.TotalSeconds:0}s"),
+    };
+
+    private IEnumerable<Step> Before(bool adopt) =>
+    [
+        .. ArchiveCompression.ProgramSteps(_server.Host, [_compression]),
+        _reader.GroupStep(),
+        Directory(),
+        .. SelinuxSteps.Label(_server.Host, "selinux", _path, SelinuxSteps.DatabaseType),
+        .. adopt ? [Adopt()] : (Step[])[],
+        Marker(),
+        .. ArchiveScripts.InstallSteps(_server.Host),
+    ];
+
+    private async Task<Planned<PgServer>> BuildAsync(IFeedback feedback, CancellationToken cancel)
+    {
+        RequirePath();
+        ArchivePrimary.RequireIntervals(_server, _options.HeartbeatInterval, _options.ArchiveTimeout);
+        Retention.Require(_options.RetainFor, _server);
 
         var announcements = new List<string>();
         var was = _server.ArchiveCompression;
@@ -71,12 +133,7 @@ internal sealed class ArchivePlan
             _compression = _options.Compression ?? was;
         }
 
-        var settings = new Dictionary<string, string?>
-        {
-            ["archive_mode"] = "on",
-            ["archive_command"] = ArchiveScripts.ArchiveCommand(_path, _compression),
-            ["archive_timeout"] = string.Create(CultureInfo.InvariantCulture, $"{_options.ArchiveTimeout.TotalSeconds:0}s"),
-        };
+        var settings = Settings();
         var adopt = false;
         if (_server.IsPlanned)
         {
@@ -119,13 +176,7 @@ internal sealed class ArchivePlan
             WayBack = "Disable-WalArchive",
             Steps =
             [
-                .. ArchiveCompression.ProgramSteps(_server.Host, [_compression]),
-                _reader.GroupStep(),
-                Directory(),
-                .. SelinuxSteps.Label(_server.Host, "selinux", _path, SelinuxSteps.DatabaseType),
-                .. adopt ? [Adopt()] : (Step[])[],
-                Marker(),
-                .. ArchiveScripts.InstallSteps(_server.Host),
+                .. Before(adopt),
                 .. OwnedSettings.Steps(_server, "settings", settings),
                 _options.HeartbeatInterval > TimeSpan.Zero ? Heartbeat.RunningStep(_server, _options.HeartbeatInterval) : Heartbeat.GoneStep(_server),
                 Arrival(),

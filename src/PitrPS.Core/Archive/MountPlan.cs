@@ -13,14 +13,19 @@ namespace PitrPS.Archive;
 /// <param name="PrimarySshPort">Its SSH port as the standby sees it; null for the one that the client uses.</param>
 /// <param name="Transport">How the archive gets there.</param>
 /// <param name="ExportPath">With <see cref="WalTransport.Nfs"/>: the export, as PATH or HOST:PATH; null for the archive's directory on the primary.</param>
-internal sealed record MountOptions(PgServer Standby, PgServer Primary, string? MountPoint, string? PrimaryAddress, int? PrimarySshPort, WalTransport Transport = WalTransport.Sshfs, string? ExportPath = null);
+internal sealed record MountOptions(PgServer Standby, PgServer Primary, string? MountPoint, string? PrimaryAddress, int? PrimarySshPort, WalTransport Transport = WalTransport.Sshfs, string? ExportPath = null)
+{
+    /// <summary>Where sshfs may come from.</summary>
+    public PackageOrigin Packages { get; init; } = new();
+}
 
 /// <summary>Mount-WalArchive: on the primary an account that can only read the archive, on the standby a key for it and a mount that heals.</summary>
 internal static class MountPlan
 {
     /// <exception cref="PitrException">
     /// <c>PitrPS.MountPointRequired</c>, <c>PitrPS.InvalidPath</c>, <c>PitrPS.InvalidTransport</c>, <c>PitrPS.NoArchive</c>, <c>PitrPS.ArchiveMountedElsewhere</c>, <c>PitrPS.MountPointInUse</c>,
-    /// and what <see cref="PrimaryRoute.TryAsync"/> throws; when carried out also <c>PitrPS.CompressionUnavailable</c>, <c>PitrPS.MountNotWorking</c>.
+    /// <c>PitrPS.InvalidRepository</c>, <c>PitrPS.RepositoryKeyMissing</c>,
+    /// and what <see cref="PrimaryRoute.TryAsync"/> throws; when carried out also <c>PitrPS.CompressionUnavailable</c>, <c>PitrPS.MountNotWorking</c> and what <see cref="Steps.Source"/> throws.
     /// </exception>
     public static async Task<Planned<PgServer>> BuildAsync(MountOptions options, IFeedback feedback, CancellationToken cancel)
     {
@@ -62,6 +67,13 @@ internal static class MountPlan
                 $"Use -Transport {by}, or run Dismount-WalArchive first (with -Force where the standby restores from it).", standby);
         }
 
+        options.Packages.Require(standby.Host);
+        if (options.Packages.Uri is not null && options.Transport != WalTransport.Sshfs)
+        {
+            throw new PitrException("PitrPS.InvalidTransport", ErrorKind.InvalidArgument, $"-RepositoryUri is for the packages of sshfs, and -Transport {options.Transport} needs none.",
+                "Leave -RepositoryUri out.", standby);
+        }
+
         if (options.ExportPath is not null && options.Transport != WalTransport.Nfs)
         {
             throw new PitrException("PitrPS.InvalidTransport", ErrorKind.InvalidArgument, $"-ExportPath {options.ExportPath} means nothing with -Transport {options.Transport}.",
@@ -101,7 +113,7 @@ internal static class MountPlan
             Steps =
             [
                 .. ArchiveCompression.ProgramSteps(standby.Host, compressions),
-                .. mount.KeySteps(),
+                .. mount.KeySteps(options.Packages),
                 .. reader.PrimarySteps(directory, sshdConfig),
                 // Before it can read: what it needs must not go meanwhile.
                 StandbyRegister.RegisterStep(primary, standby, standby.Primary?.Slot),

@@ -135,10 +135,10 @@ public sealed record WalArchiveReport
     public uint Timeline { get; init; }
 
     /// <summary>Every segment that is there or should be, in the order of the WAL; of a standby those from <see cref="NeededFrom"/> on.</summary>
-    public IReadOnlyList<WalArchiveSegment> Segments { get; init; } = [];
+    public IReadOnlyList<WalArchiveSegment> Segments { get; init => field = Listed.Of(value); } = [];
 
     /// <summary>Those of them that are neither found nor waiting.</summary>
-    public IReadOnlyList<WalArchiveSegment> Problems { get; init; } = [];
+    public IReadOnlyList<WalArchiveSegment> Problems { get; init => field = Listed.Of(value); } = [];
 
     /// <summary>How many segments can be restored.</summary>
     public int Found { get; init; }
@@ -150,7 +150,7 @@ public sealed record WalArchiveReport
     public int Waiting { get; init; }
 
     /// <summary>The timelines, by number.</summary>
-    public IReadOnlyList<WalArchiveTimeline> Timelines { get; init; } = [];
+    public IReadOnlyList<WalArchiveTimeline> Timelines { get; init => field = Listed.Of(value); } = [];
 
     /// <summary>On a standby: where its replay begins after a restart; the archive has to have everything from there on that pg_wal lacks.</summary>
     public Lsn? NeededFrom { get; init; }
@@ -194,7 +194,7 @@ public sealed record WalArchiveReport
     public bool IsHealthy { get; init; }
 
     /// <summary>What somebody should look at, a sentence each.</summary>
-    public IReadOnlyList<string> Warnings { get; init; } = [];
+    public IReadOnlyList<string> Warnings { get; init => field = Listed.Of(value); } = [];
 
     /// <summary>The path and what was found.</summary>
     public override string ToString() =>

@@ -4,7 +4,7 @@ namespace PitrPS.Hosts;
 
 /// <summary>
 /// Who hears of every remote command: the feedback of the cmdlet whose work this is. It flows with the asynchronous work itself,
-/// so two pipelines that share a host each hear of their own commands only. Only <see cref="RemoteCommand.Display"/> is told, never input.
+/// so two pipelines that share a host each hear of their own commands only. Only <see cref="RemoteCommand.Brief"/> is told, never input.
 /// </summary>
 internal static class CommandTrace
 {

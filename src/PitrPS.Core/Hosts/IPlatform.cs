@@ -21,7 +21,7 @@ internal interface IPlatform
     IReadOnlyList<string> SshfsPackages { get; }
 
     /// <summary>What can bring them where the host's own sources do not.</summary>
-    IReadOnlyList<PackageSource> SshfsSources { get; }
+    IReadOnlyList<PackageSource> SshfsSources(PackageOrigin origin);
 
     /// <summary>The packages that mount NFS.</summary>
     IReadOnlyList<string> NfsPackages { get; }

@@ -33,6 +33,34 @@ internal sealed record PackageOrigin(string? Uri = null, string? Key = null, boo
 
         return new PackageOrigin(repository?.StartsWith('/') == true ? "file://" + repository : repository, key, allowUnsigned, hostsOwnOnly);
     }
+
+    /// <summary>Refuses a repository that cannot be one: it becomes a line in a file of the package manager.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.InvalidRepository</c>, <c>PitrPS.RepositoryKeyMissing</c></exception>
+    public void Require(PgHost host)
+    {
+        if (Uri is null)
+        {
+            return;
+        }
+
+        var isUri = System.Uri.TryCreate(Uri, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" or "file" && uri.UserInfo.Length == 0;
+        if (!isUri || Uri.Any(c => c <= ' ' || c > '~' || c is '"' or '\'' or '[' or ']' or '$' or '\\'))
+        {
+            throw new PitrException("PitrPS.InvalidRepository", ErrorKind.InvalidArgument, $"'{Uri}' cannot be a package repository.",
+                "Give an http, https or file address of a repository, as the host sees it, without a user and password in it; or the path of a folder on the host that holds one.", host);
+        }
+
+        if (HostsOwnOnly)
+        {
+            throw new PitrException("PitrPS.InvalidRepository", ErrorKind.InvalidArgument, "-RepositoryUri adds a package repository, -NoRepository forbids that.", "Give one of the two.", host);
+        }
+
+        if (Key is null && !AllowUnsigned)
+        {
+            throw new PitrException("PitrPS.RepositoryKeyMissing", ErrorKind.SecurityError, $"Nothing says which key the packages of {Uri} are signed with.",
+                "Give the file of its public key with -RepositoryKey. If nobody has signed them and you trust them all the same, give -AllowUnsigned.", host);
+        }
+    }
 }
 
 /// <summary>

@@ -26,7 +26,7 @@ public sealed class PgHost
     public string UserName { get; }
 
     /// <summary>The hosts over which it is reached, the first one first; empty for a direct connection.</summary>
-    public IReadOnlyList<string> JumpHost { get; internal init; } = [];
+    public IReadOnlyList<string> JumpHost { get; internal init => field = Listed.Of(value); } = [];
 
     /// <summary>False where the database's own user logged in and has no sudo: then servers can be looked at, and whatever changes the host is refused (PitrPS.RootRequired).</summary>
     public bool HasRoot { get; internal init; } = true;

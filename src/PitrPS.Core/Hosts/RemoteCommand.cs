@@ -39,10 +39,15 @@ internal sealed record RemoteCommand(IReadOnlyList<string> Arguments)
 
     public RemoteCommand WithTimeout(TimeSpan timeout) => this with { Timeout = timeout };
 
-    /// <summary>As a person would type it; for plans and the verbose stream.</summary>
-    public string Display => (User is null ? "" : $"[{User}] ") + ShellQuoting.Join(Arguments);
+    /// <summary>As a person would type it; for plans.</summary>
+    public string Display => Show(Arguments);
+
+    /// <summary>The same in one line, a script by its first one; for the verbose stream and for errors.</summary>
+    public string Brief => Show([.. Arguments.Select(a => a.IndexOf('\n', StringComparison.Ordinal) is > 0 and var end ? a[..end] + " …" : a)]);
 
     public override string ToString() => Display;
+
+    private string Show(IReadOnlyList<string> arguments) => (User is null ? "" : $"[{User}] ") + ShellQuoting.Join(arguments);
 }
 
 /// <summary>What a command printed and how it ended. A command that a signal ended has 128 + signal, as a shell would say.</summary>

@@ -34,20 +34,22 @@ internal static class RemoteFiles
         trap 'rm -f -- "$tmp"' EXIT
         trap 'exit 75' HUP INT TERM PIPE
         cat > "$tmp" || exit 74
-        [ "$(stat -c %s -- "$tmp")" = "$5" ] || { echo "only a part of the file arrived" >&2; exit 74; }
-        chown -- "$3:$4" "$tmp" && chmod -- "$2" "$tmp" && sync -- "$tmp" && mv -fT -- "$tmp" "$1" && sync -- "${dir:-/}"
+        made=$(stat -c '%s %a %U:%G' -- "$tmp")
+        [ "${made%% *}" = "$5" ] || { echo "only a part of the file arrived" >&2; exit 74; }
+        [ "$made" = "$5 $2 $3:$4" ] || { chown -- "$3:$4" "$tmp" && chmod -- "$2" "$tmp"; } || exit
+        sync -- "$tmp" && mv -fT -- "$tmp" "$1" && sync -- "${dir:-/}"
         """;
 
     // Root writes only where nobody else could put a link in its way: below a directory of somebody else, it is that user who writes.
     private const string WriteScript =
         """
         # Few processes: this is what an operation does most often.
-        owners() { at=$(readlink -f -- "$1"); at=${at%/}; set --; while [ -n "$at" ]; do set -- "$@" "$at"; at=${at%/*}; done; stat -c %U -- "$@" /; }
+        owners() { at=$(readlink -f -- "$1"); at=${at%/}; set --; while [ -n "$at" ]; do set -- "$@" "$at"; at=${at%/*}; done; exec stat -c %U -- "$@" /; }
         dir=${1%/*}; dir=${dir:-/}
         [ -d "$dir" ] || { echo "there is no directory $dir" >&2; exit 73; }
         writer=root
         for owner in $(owners "$dir"); do [ "$owner" = root ] || writer=$owner; done
-        if [ "$writer" = root ]; then exec /bin/sh -c "$6" sh "$@"; fi
+        if [ "$writer" = root ]; then eval "$6"; exit; fi
         if [ "$writer" != "$3" ]; then echo "$dir belongs to $writer, so only a file of $writer is written there, not one of $3" >&2; exit 77; fi
         exec runuser -u "$writer" -- /bin/sh -c "$6" sh "$@"
         """;

@@ -28,7 +28,7 @@ internal static class RemoteHostExtensions
     {
         var said = result.ErrorOutput.Trim().Length > 0 ? result.ErrorOutput.Trim() : result.Text;
         return new PitrException("PitrPS.RemoteCommandFailed", ErrorKind.InvalidResult,
-            $"On {host.Name}, '{command.Display}' ended with {result.ExitCode}: {said}",
+            $"On {host.Name}, '{command.Brief}' ended with {result.ExitCode}: {said}",
             "Read what the command said, mend it on the host, and run the same cmdlet again: it goes on where it stopped.", host);
     }
 }

@@ -71,7 +71,8 @@ internal sealed class RhelPlatform(int release) : IPlatform
         for own in epel-release "oracle-epel-release-el$2"; do
           if yum -y -q list available "$own" >/dev/null 2>&1; then exec yum -y -q install --setopt=gpgcheck=1 "$own"; fi
         done
-        set -- "$1/epel-release-latest-$2.noarch.rpm" "$1/RPM-GPG-KEY-EPEL-$2" "$3"
+        set -- "$1/epel-release-latest-$2.noarch.rpm" "$1/RPM-GPG-KEY-EPEL-$2" "$3" "$4"
+        [ -z "$4" ] || set -- "$1" - ''
         """;
 
     private const string CodeReadyScript =
@@ -85,20 +86,17 @@ internal sealed class RhelPlatform(int release) : IPlatform
         exit 74
         """;
 
-    private const string OwnRepository = "/etc/yum.repos.d/pitrps.repo";
-    private const string OwnKey = "/etc/pki/rpm-gpg/RPM-GPG-KEY-pitrps";
-
     // module_hotfixes: packages of this repository are not hidden by a module.
     private const string AddRepository =
         """
         umask 022
-        file=$1 key=$2 uri=$3 check=$4
+        file=$1 key=$2 uri=$3 check=$4 id=$5 cmdlet=$6
         new=$(mktemp "$file.XXXXXXXX") || exit 70
         failed() { rm -f -- "$new" "$file" "$key"; exit "$1"; }
         if [ "$check" = 1 ]; then mkdir -p "$(dirname "$key")" && cat > "$key" || failed 70; fi
-        printf '# Written by PitrPS (Install-PgServer -RepositoryUri).\n[pitrps]\nname=PostgreSQL, as given to PitrPS\nbaseurl=%s\nenabled=1\ngpgcheck=%s\ngpgkey=file://%s\nmodule_hotfixes=1\n' "$uri" "$check" "$key" > "$new" || failed 70
+        printf '# Written by PitrPS (%s -RepositoryUri).\n[%s]\nname=As given to PitrPS (%s)\nbaseurl=%s\nenabled=1\ngpgcheck=%s\ngpgkey=file://%s\nmodule_hotfixes=1\n' "$cmdlet" "$id" "$cmdlet" "$uri" "$check" "$key" > "$new" || failed 70
         chmod 644 "$new" && mv -f -- "$new" "$file" || failed 70
-        said=$(yum -y -q --disablerepo='*' --enablerepo=pitrps makecache 2>&1) || { printf '%s\n' "$said" >&2; failed 71; }
+        said=$(yum -y -q --disablerepo='*' --enablerepo="$id" makecache 2>&1) || { printf '%s\n' "$said" >&2; failed 71; }
         """;
 
     public string Name => "rhel";
@@ -140,7 +138,7 @@ internal sealed class RhelPlatform(int release) : IPlatform
     {
         if (origin.Uri is { } uri)
         {
-            return [Own(uri, origin)];
+            return [Own(uri, origin, "pitrps", "Install-PgServer")];
         }
 
         var sources = new List<PackageSource>();
@@ -174,22 +172,29 @@ internal sealed class RhelPlatform(int release) : IPlatform
         return sources;
     }
 
-    public IReadOnlyList<PackageSource> SshfsSources
+    public IReadOnlyList<PackageSource> SshfsSources(PackageOrigin origin)
     {
-        get
+        if (origin.HostsOwnOnly)
         {
-            var key = EpelKeys[release];
-            var epel = new PackageSource("epel", "Add EPEL, which has fuse-sshfs",
-                RemoteCommand.Shell(EpelScript + "\n" + AddByPackage, EpelSite, Text(release), key).AsRoot().WithTimeout(Minutes))
-            {
-                Preview = ["yum install epel-release", $"or, where the host's own sources lack it, the one of {EpelSite}, signed with the key {key}"],
-            };
-            // fuse-sshfs, or what it needs, is in the part of the distribution that is off at first.
-            return release < 8 ? [epel] : [epel, new PackageSource("codeready", "Enable the distribution's repository CodeReady Builder (CRB, PowerTools)", RemoteCommand.Shell(CodeReadyScript, Text(release)).AsRoot().WithTimeout(Minutes))
-            {
-                Preview = ["crb enable"],
-            }];
+            return [];
         }
+
+        if (origin.Uri is { } uri)
+        {
+            return [Own(uri, origin, "pitrps-sshfs", "Mount-WalArchive")];
+        }
+
+        var key = EpelKeys[release];
+        var add = RemoteCommand.Shell(EpelScript + "\n" + AddByPackage, EpelSite, Text(release), key, origin.Key is null ? "" : "given").AsRoot().WithTimeout(Minutes);
+        var epel = new PackageSource("epel", "Add EPEL, which has fuse-sshfs", origin.Key is null ? add : add.WithInput(origin.Key))
+        {
+            Preview = ["yum install epel-release", $"or, where the host's own sources lack it, the one of {EpelSite}, signed with {(origin.Key is null ? $"the key {key}" : "the key given by -RepositoryKey")}"],
+        };
+        // fuse-sshfs, or what it needs, is in the part of the distribution that is off at first.
+        return release < 8 ? [epel] : [epel, new PackageSource("codeready", "Enable the distribution's repository CodeReady Builder (CRB, PowerTools)", RemoteCommand.Shell(CodeReadyScript, Text(release)).AsRoot().WithTimeout(Minutes))
+        {
+            Preview = ["crb enable"],
+        }];
     }
 
     // PGDG's script, with a unit of its own for a second cluster, as its documentation has it. It is run as a transient unit, hence one line and no ${…}.
@@ -229,14 +234,16 @@ internal sealed class RhelPlatform(int release) : IPlatform
 
     public string ServiceUnit(int major, string cluster) => cluster == "main" ? $"postgresql-{major}.service" : $"postgresql-{major}-{cluster}.service";
 
-    private static PackageSource Own(string uri, PackageOrigin origin)
+    // What one cmdlet was given does not take the place of what another was.
+    private static PackageSource Own(string uri, PackageOrigin origin, string id, string cmdlet)
     {
         var check = origin.Key is null ? "0" : "1";
+        var (file, key) = ($"/etc/yum.repos.d/{id}.repo", "/etc/pki/rpm-gpg/RPM-GPG-KEY-" + id);
         return new PackageSource("repository", $"Add the package repository {uri}",
-            RemoteCommand.Shell(AddRepository, OwnRepository, OwnKey, uri, check).AsRoot().WithTimeout(Minutes).WithInput(origin.Key ?? ""))
+            RemoteCommand.Shell(AddRepository, file, key, uri, check, id, cmdlet).AsRoot().WithTimeout(Minutes).WithInput(origin.Key ?? ""))
         {
-            IsThere = RemoteCommand.Shell("""grep -qxF -- "baseurl=$2" "$1" 2>/dev/null && grep -qxF -- "gpgcheck=$3" "$1" """, OwnRepository, uri, check).AsRoot(),
-            Preview = [$"write {OwnRepository}: baseurl={uri}, gpgcheck={check}", .. origin.Key is null ? (string[])[] : [$"write {OwnKey}, the key given by -RepositoryKey"]],
+            IsThere = RemoteCommand.Shell("""grep -qxF -- "baseurl=$2" "$1" 2>/dev/null && grep -qxF -- "gpgcheck=$3" "$1" """, file, uri, check).AsRoot(),
+            Preview = [$"write {file}: baseurl={uri}, gpgcheck={check}", .. origin.Key is null ? (string[])[] : [$"write {key}, the key given by -RepositoryKey"]],
         };
     }
 

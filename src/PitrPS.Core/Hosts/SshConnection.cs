@@ -23,6 +23,7 @@ internal sealed class SshConnection : IDisposable
     private int _users;
     private int _places = MostCommands;
     private bool _disposed;
+    private volatile bool _hasOpened;
     private Task? _watch;
     private SshShell? _shell;
     private int _askedForShell;
@@ -43,6 +44,7 @@ internal sealed class SshConnection : IDisposable
     /// <summary>Completes when the connection is lost or was given up.</summary>
     public Task Lost => _lost.Task;
 
+    /// <summary>When the host last said anything: it opened a channel, or a command ended. That somebody gave a command up is nothing that it said.</summary>
     public DateTimeOffset LastHeard { get; private set; }
 
     public bool IsUsable
@@ -88,25 +90,49 @@ internal sealed class SshConnection : IDisposable
         }
     }
 
-    /// <summary>The host opened no further channel: it allows fewer than OpenSSH does by default. True when some were open, so that another connection, or the same once more, helps.</summary>
+    /// <summary>
+    /// The host opened no further channel: it allows fewer than OpenSSH does by default, or commands that were let go of still hold theirs.
+    /// True when another connection, or the same once more, helps: not where it never opened one.
+    /// </summary>
     public async Task<bool> IsFullAsync()
     {
         SshShell? shell;
         lock (_lock)
         {
             _places = Math.Max(1, _users - 1);
-            if (_shell is null)
+            if (_users > 1 && _shell is null)
             {
-                return _users > 1;
+                return true;
             }
 
             shell = _shell;
             NoShell();
         }
 
-        await shell.EndAsync().ConfigureAwait(false);
-        return true;
+        if (shell is not null)
+        {
+            await shell.EndAsync().ConfigureAwait(false);
+            return true;
+        }
+
+        if (_hasOpened)
+        {
+            // Nobody else is on it, and nobody can be.
+            Abandon();
+        }
+
+        return _hasOpened;
     }
+
+    /// <summary>The host has opened a channel on it.</summary>
+    public void HasOpened()
+    {
+        _hasOpened = true;
+        HasAnswered();
+    }
+
+    /// <summary>The host has said something.</summary>
+    public void HasAnswered() => LastHeard = DateTimeOffset.UtcNow;
 
     /// <summary>
     /// The shell of root that rests on this connection; the caller's place is the shell's then. <c>IsWanted</c> where there is none and it would be worth it:
@@ -147,6 +173,7 @@ internal sealed class SshConnection : IDisposable
             _shell = shell;
         }
 
+        HasAnswered();
         shell.Rest();
     }
 
@@ -174,7 +201,6 @@ internal sealed class SshConnection : IDisposable
         lock (_lock)
         {
             _users--;
-            LastHeard = DateTimeOffset.UtcNow;
         }
     }
 
@@ -184,9 +210,13 @@ internal sealed class SshConnection : IDisposable
         var asked = OnItsOwnThread(Ask);
         try
         {
-            var answered = await asked.WaitAsync(limit).ConfigureAwait(false);
-            LastHeard = DateTimeOffset.UtcNow;
-            return answered;
+            if (await asked.WaitAsync(limit).ConfigureAwait(false))
+            {
+                HasAnswered();
+                return true;
+            }
+
+            return false;
         }
         catch (Exception e) when (e is TimeoutException or ObjectDisposedException or InvalidOperationException or System.Net.Sockets.SocketException)
         {

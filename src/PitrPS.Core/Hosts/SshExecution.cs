@@ -32,7 +32,17 @@ internal sealed class SshExecution
             {
                 // Blocks until the host has opened the channel and taken the command.
                 _command.ExecuteAsync().ContinueWith(
-                    t => _ = t.IsCompletedSuccessfully ? ended.TrySetResult() : ended.TrySetException(t.Exception?.InnerException ?? new ObjectDisposedException(nameof(SshCommand))),
+                    t =>
+                    {
+                        if (!t.IsCompletedSuccessfully)
+                        {
+                            ended.TrySetException(t.Exception?.InnerException ?? new ObjectDisposedException(nameof(SshCommand)));
+                            return;
+                        }
+
+                        connection.HasAnswered();
+                        ended.TrySetResult();
+                    },
                     TaskScheduler.Default);
                 return true;
             }
@@ -67,6 +77,7 @@ internal sealed class SshExecution
         try
         {
             await GuardedAsync(_started, Timeout.InfiniteTimeSpan, cancel).ConfigureAwait(false);
+            _connection.HasOpened();
         }
         catch (SshException e) when (e.GetType() == typeof(SshException))
         {

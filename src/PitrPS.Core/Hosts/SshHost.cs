@@ -10,7 +10,8 @@ namespace PitrPS.Hosts;
 internal sealed class SshHost(HostLogin login) : IRemoteHost
 {
     // A connection that was silent for this long is asked before a command is trusted to it.
-    private static readonly TimeSpan Trusted = TimeSpan.FromSeconds(2);
+    // More than passes between two probes: a connection that is in use is asked by them.
+    private static readonly TimeSpan Trusted = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan AskLimit = TimeSpan.FromSeconds(2.5);
     private static readonly TimeSpan Idle = TimeSpan.FromMinutes(5);
 
@@ -51,7 +52,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
             try
             {
                 await process.BegunAsync(command.Timeout, cancel).ConfigureAwait(false);
-                CommandTrace.Tell(login.Name, command.Display, watch.Elapsed, "started");
+                CommandTrace.Tell(login.Name, command.Brief, watch.Elapsed, "started");
                 return process;
             }
             catch (Exception e) when (e is NoChannelLeft || (e is SudoPasswordWanted wanted && UseSudoPassword(wanted.Next)))
@@ -160,7 +161,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
             {
                 var (exitCode, output, errors) = await CarryAsync(command, way, watch, cancel).ConfigureAwait(false);
                 var own = Own(way, exitCode, output, errors);
-                CommandTrace.Tell(login.Name, display ?? command.Display, watch.Elapsed, $"exit {exitCode}");
+                CommandTrace.Tell(login.Name, display ?? command.Brief, watch.Elapsed, $"exit {exitCode}");
                 return (exitCode, own.Output, own.Errors);
             }
             catch (Exception e) when (e is NoChannelLeft or ShellEnded)
@@ -173,7 +174,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
             }
             catch (Exception e)
             {
-                CommandTrace.Tell(login.Name, display ?? command.Display, watch.Elapsed, "not finished");
+                CommandTrace.Tell(login.Name, display ?? command.Brief, watch.Elapsed, "not finished");
                 throw Translate(e, command, watch, cancel);
             }
         }
@@ -401,7 +402,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
     /// <summary>Whether a command may be trusted to a connection that we have entered; leaves it where not.</summary>
     private static async Task<bool> IsTrustedAsync(SshConnection connection, CancellationToken cancel)
     {
-        var trusted = DateTimeOffset.UtcNow - connection.LastHeard <= Trusted || connection.Users > 1;
+        var trusted = DateTimeOffset.UtcNow - connection.LastHeard <= Trusted;
         try
         {
             return trusted = trusted || await connection.AnswersAsync(AskLimit).WaitAsync(cancel).ConfigureAwait(false);
@@ -491,7 +492,7 @@ internal sealed class SshHost(HostLogin login) : IRemoteHost
         SudoPasswordWanted wanted => wanted.Error,
         OperationCanceledException when cancel.IsCancellationRequested => e,
         TimeoutException => new PitrException("PitrPS.CommandTimeout", ErrorKind.OperationTimeout,
-            $"On {login.Name}, '{command.Display}' has not ended after {watch.Elapsed.TotalSeconds:0} s.",
+            $"On {login.Name}, '{command.Brief}' has not ended after {watch.Elapsed.TotalSeconds:0} s.",
             "Look at what it waits for on the host, then run the same cmdlet again.", Target, e),
         SshException or SocketException or ObjectDisposedException or InvalidOperationException or NullReferenceException or OperationCanceledException => new PitrException(
             "PitrPS.HostUnreachable", ErrorKind.ConnectionError,

@@ -60,7 +60,7 @@ internal sealed class SshProcess : IRemoteProcess
         {
             if (_execution.Ended.IsCompleted)
             {
-                throw new IOException($"'{_command.Display}' has ended.");
+                throw new IOException($"'{_command.Brief}' has ended.");
             }
 
             await _execution.GuardedAsync(_execution.WriteAsync(Encoding.UTF8.GetBytes(line + "\n"), close: false), Timeout.InfiniteTimeSpan, cancel).ConfigureAwait(false);
@@ -108,7 +108,7 @@ internal sealed class SshProcess : IRemoteProcess
         if (!_told && _begun.Task is { IsCompletedSuccessfully: true, Result: not null })
         {
             _told = true;
-            CommandTrace.Tell(_host.Name, _command.Display, _watch.Elapsed, _execution.Ended.IsCompletedSuccessfully ? $"exit {_execution.ExitCode}" : "ended");
+            CommandTrace.Tell(_host.Name, _command.Brief, _watch.Elapsed, _execution.Ended.IsCompletedSuccessfully ? $"exit {_execution.ExitCode}" : "ended");
         }
 
         _execution.Leave();

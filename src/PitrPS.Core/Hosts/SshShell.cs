@@ -15,22 +15,24 @@ internal sealed class ShellEnded() : Exception("The shell ended.");
 /// </summary>
 internal sealed class SshShell
 {
-    // A command comes as a line "MARK BYTES INPUT-BYTES", its script and its input. What it leaves of its input is taken away. It has ended when nobody
-    // has its outputs open any more, as on a channel of its own: what a process that it left behind says must not be taken for another one's.
+    // A command comes as a line "MARK BYTES INPUT-BYTES", its script and its input. The script ends with the mark, as a comment: of one that has not come
+    // whole (the connection was lost, or its reader was killed) nothing is run. What it leaves of its input is taken away. On standard output its exit
+    // code is told once it has ended, and the end once nobody has that open any more, as on a channel of its own: what a process that it left behind
+    // says must not be taken for another one's. Each fork costs milliseconds, so there are as few as can be.
     private const string Loop =
         """
-        exec 3>&1 4>&2
-        command() { (eval "$script") 3>&- 4>&- 5>&-; }
+        exec 3>&1
+        carry() { (eval "$script") 3>&-; }
         while IFS=' ' read -r mark size input; do
-          script=$(head -c "$size" 3>&- 4>&-)
+          script=$(head -c "$size" 3>&-)
+          case $script in *"#$mark") ;; *) exit ;; esac
           if [ "$input" = 0 ]; then
-            code=$({ { { command </dev/null; echo "$?" >&5; } | cat >&3; } 2>&1 | cat >&4; } 5>&1)
+            { carry </dev/null; printf '\n%s %s\n' "$mark" "$?"; } | cat >&3
           else
-            code=$(head -c "$input" | { { { { command; echo "$?" >&5; cat >/dev/null; } | cat >&3; } 2>&1 | cat >&4; } 5>&1; })
+            head -c "$input" | { carry; printf '\n%s %s\n' "$mark" "$?"; exec cat >/dev/null; } | cat >&3
           fi
-          code=${code:-137}
-          printf '\n%s %s\n' "$mark" "$code" >&2
-          printf '\n%s %s\n' "$mark" "$code"
+          printf '\n%s .\n' "$mark" >&2
+          printf '\n%s .\n' "$mark"
         done
         """;
 
@@ -96,7 +98,7 @@ internal sealed class SshShell
             _job = !_ended ? job : throw new ShellEnded();
         }
 
-        var bytes = Encoding.UTF8.GetBytes(script);
+        var bytes = Encoding.UTF8.GetBytes($"{script}\n#{job.Mark}");
         var head = Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{job.Mark} {bytes.Length} {input.Length}\n"));
         var writing = _execution.WriteAsync((byte[])[.. head, .. bytes, .. input.Span], close: false);
         try
@@ -219,22 +221,23 @@ internal sealed class SshShell
         public Part Errors { get; } = new();
     }
 
-    /// <summary>One of a command's two outputs, up to the mark.</summary>
+    /// <summary>One of a command's two outputs, up to its end.</summary>
     private sealed class Part
     {
         private readonly MemoryStream _bytes = new();
         private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        private int _length = -1;
+        private bool _isWhole;
 
         public Task Ended => _ended.Task;
 
-        public int ExitCode { get; private set; }
+        /// <summary>Told on standard output. A command that was killed with the shell around it has told none.</summary>
+        public int ExitCode { get; private set; } = 137;
 
-        public byte[] Content() => _bytes.GetBuffer().AsSpan(0, _length < 0 ? (int)_bytes.Length : _length).ToArray();
+        public byte[] Content() => _bytes.ToArray();
 
         public void Add(ReadOnlySpan<byte> more, string mark)
         {
-            if (_length >= 0)
+            if (_isWhole)
             {
                 return;
             }
@@ -242,16 +245,37 @@ internal sealed class SshShell
             // The mark may have come in two pieces.
             var from = Math.Max(0, (int)_bytes.Length - mark.Length - 16);
             _bytes.Write(more);
-            var all = _bytes.GetBuffer().AsSpan(0, (int)_bytes.Length);
-            var sought = Encoding.ASCII.GetBytes("\n" + mark + " ");
-            if (all[from..].IndexOf(sought) is >= 0 and var at && all[(from + at + sought.Length)..] is var code && code.IndexOf((byte)'\n') is >= 0 and var end)
+            while (Cut(from, mark) is { } said)
             {
-                _length = from + at;
-                ExitCode = int.Parse(code[..end], NumberStyles.None, CultureInfo.InvariantCulture);
-                _ended.TrySetResult();
+                if (said == ".")
+                {
+                    _isWhole = true;
+                    _ended.TrySetResult();
+                    return;
+                }
+
+                ExitCode = int.Parse(said, NumberStyles.None, CultureInfo.InvariantCulture);
             }
         }
 
         public void End(Exception why) => _ended.TrySetException(why);
+
+        // Takes the next line with the mark out, and after the last one whatever follows; returns what the line says.
+        private string? Cut(int from, string mark)
+        {
+            var all = _bytes.GetBuffer().AsSpan(0, (int)_bytes.Length);
+            var sought = Encoding.ASCII.GetBytes("\n" + mark + " ");
+            if (all[from..].IndexOf(sought) is not (>= 0 and var at) || all[(from + at + sought.Length)..].IndexOf((byte)'\n') is not (>= 0 and var length))
+            {
+                return null;
+            }
+
+            var start = from + at;
+            var said = Encoding.ASCII.GetString(all.Slice(start + sought.Length, length));
+            var rest = said == "." ? [] : all[(start + sought.Length + length + 1)..];
+            rest.CopyTo(all[start..]);
+            _bytes.SetLength(start + rest.Length);
+            return said;
+        }
     }
 }

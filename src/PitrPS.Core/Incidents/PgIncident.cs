@@ -46,7 +46,7 @@ public sealed record PgIncident
     public required IncidentKind Kind { get; init; }
 
     /// <summary>What it happened to.</summary>
-    public required IReadOnlyList<IncidentTable> Tables { get; init; }
+    public required IReadOnlyList<IncidentTable> Tables { get; init => field = Listed.Of(value); }
 
     /// <summary>The top-level transaction.</summary>
     public required uint TransactionId { get; init; }
@@ -69,6 +69,6 @@ public sealed record PgIncident
     /// <summary>How long is left until then; null while it is frozen, zero when it has been applied.</summary>
     public TimeSpan? TimeLeft { get; init; }
 
-    /// <summary>The tables' names.</summary>
-    public override string ToString() => $"{Kind} {string.Join(", ", Tables)} at {CommittedAt:u} (xid {TransactionId}, commit {CommitLsn})";
+    /// <summary>The tables' names, as a terminal may show them.</summary>
+    public override string ToString() => $"{Kind} {TerminalText.OneLine(string.Join(", ", Tables))} at {CommittedAt:u} (xid {TransactionId}, commit {CommitLsn})";
 }

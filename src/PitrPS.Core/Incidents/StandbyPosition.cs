@@ -15,6 +15,9 @@ internal sealed record StandbyPosition
     /// <summary>Where replay begins after a restart: the redo position of the latest restartpoint.</summary>
     public required Lsn Redo { get; init; }
 
+    /// <summary>What a start requires at least of the settings that a hot standby must not have lower than its primary, as of <see cref="Replayed"/>.</summary>
+    public IReadOnlyDictionary<string, long> RequiredSettings { get; init; } = new Dictionary<string, long>();
+
     /// <summary>The timeline of <see cref="Redo"/>.</summary>
     public required uint Timeline { get; init; }
 
@@ -120,6 +123,7 @@ internal sealed record StandbyPosition
         return new StandbyPosition
         {
             Redo = redo,
+            RequiredSettings = ControlData.Parse(text).Settings,
             Timeline = uint.Parse(Fact("Latest checkpoint's TimeLineID"), CultureInfo.InvariantCulture),
             Replayed = ending > checkpoint ? ending : checkpoint,
             Time = Epoch(Fact("pitrps clock")),

@@ -103,17 +103,27 @@ internal sealed partial class WalRange : IAsyncDisposable
     public WalPiece? PieceAt(Lsn lsn) => _pieces.FirstOrDefault(p => p.Segment.Start <= lsn && lsn < p.Segment.End);
 
     /// <summary>Looks at pg_wal, and into the archive when pg_wal is not enough.</summary>
-    public static Task<WalRange> ReadAsync(PgServer server, StandbyPosition position, IFeedback feedback, CancellationToken cancel) => ReadAsync(server, position, null, feedback, cancel);
+    public static Task<WalRange> ReadAsync(PgServer server, StandbyPosition position, IFeedback feedback, CancellationToken cancel) => ReadAsync(server, position, null, null, feedback, cancel);
 
-    /// <summary>As the other one, for whoever needs nothing after <paramref name="until"/> but the record there: what has to be got out of a repository ends with it.</summary>
-    public static async Task<WalRange> ReadAsync(PgServer server, StandbyPosition position, Lsn? until, IFeedback feedback, CancellationToken cancel)
+    /// <summary>
+    /// As the other one, for whoever needs nothing after <paramref name="until"/> but the record there: what has to be got out of a repository ends with it;
+    /// and along <paramref name="timeline"/>, where one is asked for.
+    /// </summary>
+    /// <exception cref="PitrException"><c>PitrPS.TimelineUnreachable</c></exception>
+    public static async Task<WalRange> ReadAsync(PgServer server, StandbyPosition position, Lsn? until, uint? timeline, IFeedback feedback, CancellationToken cancel)
     {
         var size = server.WalSegmentSize;
+        if (timeline is { } asked && asked != position.StreamingTimeline)
+        {
+            // What is being streamed is another one, so where that ends says nothing.
+            position = position with { TargetTimeline = asked.ToString(CultureInfo.InvariantCulture), StreamingTimeline = null };
+        }
+
         var pgWal = await ListAsync(server, server.DataDirectory + "/pg_wal", isPgWal: true, TimeSpan.FromMinutes(2), cancel).ConfigureAwait(false);
         var known = KnownEnd(position, pgWal);
         if (PgBackRest.Of(server, position.RestoreCommand) is { } repository && !IsEnough(pgWal, position, known, size))
         {
-            return await FromRepositoryAsync(repository, position, pgWal, until, feedback, cancel).ConfigureAwait(false);
+            return (await FromRepositoryAsync(repository, position, pgWal, until, feedback, cancel).ConfigureAwait(false)).Along(timeline);
         }
 
         var archiveDirectory = server.ArchiveMountPoint ?? DirectoryOf(position.RestoreCommand);
@@ -134,8 +144,14 @@ internal sealed partial class WalRange : IAsyncDisposable
 
         // What restore_command does not understand is not there for a recovery.
         archive = archive with { Packed = archive.Packed.Where(p => ArchiveCompression.IsRestored(position.RestoreCommand, p.Value)).ToDictionary() };
-        return Of(server, position, pgWal, archive, archiveDirectory, problem);
+        return Of(server, position, pgWal, archive, archiveDirectory, problem).Along(timeline);
     }
+
+    // A history that is not there, or does not lead through the standby's position, is not followed.
+    internal WalRange Along(uint? timeline) => timeline is null || timeline == History.Timeline ? this
+        : throw new PitrException("PitrPS.TimelineUnreachable", ErrorKind.InvalidArgument,
+            $"{Server.Id} cannot be recovered along timeline {timeline}: {(timeline < Position.Timeline ? $"it is on timeline {Position.Timeline} already" : $"no history file in pg_wal or {ArchiveName ?? "an archive"} leads from its position, {Position.Redo} on timeline {Position.Timeline}, to it")}.",
+            $"Leave -Timeline out: the one that it follows, {History.Timeline}, is worked out. Or bring {TimelineHistory.FileName(timeline.Value)} into the archive.", Server);
 
     // pg_waldump reads files, so all of the repository that the range needs is brought here first, as far as there is room for it.
     private static async Task<WalRange> FromRepositoryAsync(PgBackRest repository, StandbyPosition position, WalListing pgWal, Lsn? until, IFeedback feedback, CancellationToken cancel)
@@ -273,7 +289,7 @@ internal sealed partial class WalRange : IAsyncDisposable
         }
         else if (uint.TryParse(position.TargetTimeline, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
         {
-            wanted = number;
+            wanted = HistoryOf(number)?.TimelineAt(position.Redo) == position.Timeline ? number : position.Timeline;
         }
         else if (position.TargetTimeline != "current")
         {
@@ -310,11 +326,19 @@ internal sealed partial class WalRange : IAsyncDisposable
           [ -f "$h" ] && sed "s/^/history $h /" "$h"
         done
         [ "$3" ] || exit 0
-        LC_ALL=C ls -r | grep -E '^[0-9A-F]{24}$' | while read -r f; do
-          low=${f#????????????????} high=${f#????????}; high=${high%????????}
-          start=$(( (0x$high * (0x100000000 / $2) + 0x$low) * $2 ))
-          [ "$(od -An -tu8 -j8 -N8 "$f" | tr -d ' ')" = "$start" ] && { echo "valid $f"; break; }
-        done
+        names=$(LC_ALL=C ls -r | grep -E '^[0-9A-F]{24}$') || exit 0
+        # Reads "anything address" for each name.
+        valid() {
+          for f in $names; do
+            read -r _ at || return
+            low=${f#????????????????} high=${f#????????}; high=${high%????????}
+            [ "$at" = $(( (0x$high * (0x100000000 / $1) + 0x$low) * $1 )) ] && { echo "valid $f"; return; }
+          done
+          return 1
+        }
+        # All of them at once; where one of them goes meanwhile, each by itself.
+        printf '%s\n' $names | xargs head -qc 16 -- 2>/dev/null | od -An -v -w16 -tu8 | valid "$2" ||
+          for f in $names; do od -An -v -w16 -tu8 -N16 "$f" 2>/dev/null || echo 0 0; done | valid "$2"
         exit 0
         """;
 }

@@ -12,6 +12,7 @@ internal static class HostPaths
     public const string Pointers = State + "/pointers";
     public const string Units = State + "/units";
     public const string Recoveries = State + "/recoveries";
+    public const string Clones = State + "/clones";
 
     /// <summary>Scripts that the server or systemd calls.</summary>
     public const string Scripts = "/usr/local/lib/pitrps";
@@ -20,7 +21,7 @@ internal static class HostPaths
     public const string Locks = Run + "/locks";
 
     /// <summary>Makes the directories that only root may look into, on a host that PitrPS has not been on before.</summary>
-    public static RemoteCommand Prepare { get; } = RemoteCommand.Shell("""umask 077; exec mkdir -p "$@" """, Servers, Operations, History, Pointers, Units, Recoveries).AsRoot();
+    public static RemoteCommand Prepare { get; } = RemoteCommand.Shell("""umask 077; exec mkdir -p "$@" """, Servers, Operations, History, Pointers, Units, Recoveries, Clones).AsRoot();
 
     /// <summary>A subject such as "standby:15/main" as a file name.</summary>
     public static string FileName(string subject) =>

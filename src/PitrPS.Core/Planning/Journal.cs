@@ -67,6 +67,9 @@ internal sealed class Journal
 
     public required string Subject { get; init; }
 
+    /// <summary>What its lock is held for, where that is not the subject.</summary>
+    public string? LockName { get; init; }
+
     public IReadOnlyDictionary<string, string> Parameters { get; init; } = new Dictionary<string, string>();
 
     /// <summary>user@machine of the client that began it, or took it over.</summary>
@@ -95,6 +98,7 @@ internal sealed class Journal
         Home = plan.Home,
         Operation = plan.Operation,
         Subject = plan.Subject,
+        LockName = plan.LockName,
         Parameters = plan.Parameters,
         Client = client,
         StartedAt = now,

@@ -10,8 +10,12 @@ internal sealed class OperationLock : IAsyncDisposable
 {
     private static readonly TimeSpan Beat = TimeSpan.FromSeconds(5);
 
-    // Exit code 75 of flock: somebody else has it. Then the holder's own line and the age of its last sign of life are printed.
-    private const string HoldScript =
+    // sshd may need a moment to notice that a client was killed.
+    private static readonly TimeSpan Grace = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan AskAgain = TimeSpan.FromSeconds(0.5);
+
+    // A line is a sign of life. Exit code 75 of flock: somebody else has it. Then the holder's own line and the age of its last sign of life are printed.
+    internal const string HoldScript =
         """
         umask 077; mkdir -p "$1" || exit 70
         file="$1/$2"; : >> "$file" || exit 70
@@ -22,7 +26,7 @@ internal sealed class OperationLock : IAsyncDisposable
         fi
         printf '%s\n' "$3" > "$file"
         echo held
-        while beat=$(timeout 20 head -c 1 9>&-) && [ -n "$beat" ]; do touch "$file"; done
+        while timeout 20 head -c 1 9>&- | grep -q '' 9>&-; do touch "$file" 9>&-; done
         """;
 
     private readonly IRemoteProcess _process;
@@ -35,11 +39,24 @@ internal sealed class OperationLock : IAsyncDisposable
         _beating = BeatAsync();
     }
 
+    /// <summary>Who holds it no longer: the connection was cut, or the process was ended on the host. Then somebody else may have it.</summary>
+    /// <exception cref="PitrException"><c>PitrPS.LockLost</c></exception>
+    public void RequireHeld(Plan plan)
+    {
+        if (_process.Completion.IsCompleted)
+        {
+            throw new PitrException("PitrPS.LockLost", ErrorKind.ConnectionError,
+                $"{plan.Title} does not hold its lock on {plan.Home.Name} any more: its connection was cut, or its process was ended there.",
+                "Nothing more was done. Run the same command again: it goes on where it stopped.", plan.Home);
+        }
+    }
+
     /// <summary>Takes the lock, waiting up to 25 s for one whose holder gives no sign of life.</summary>
     /// <exception cref="PitrException"><c>PitrPS.OperationInProgress</c>: who holds it, and how to take over.</exception>
     public static async Task<OperationLock> TakeAsync(PgHost home, string name, string operation, string client, IFeedback feedback, CancellationToken cancel)
     {
-        var giveUp = DateTimeOffset.UtcNow + TimeSpan.FromSeconds(25);
+        var asked = DateTimeOffset.UtcNow;
+        var giveUp = asked + TimeSpan.FromSeconds(25);
         var holder = $"{client} {DateTimeOffset.UtcNow:yyyy-MM-dd'T'HH:mm:ss'Z'} {operation}";
         while (true)
         {
@@ -63,7 +80,7 @@ internal sealed class OperationLock : IAsyncDisposable
             var words = line.Split(' ', 3);
             var silence = words.Length > 1 && int.TryParse(words[1], out var seconds) ? seconds : 0;
             var who = words.Length > 2 ? words[2] : "somebody";
-            if (silence <= Beat.TotalSeconds + 2 || DateTimeOffset.UtcNow > giveUp)
+            if (DateTimeOffset.UtcNow > (silence <= Beat.TotalSeconds + 2 ? asked + Grace : giveUp))
             {
                 throw new PitrException("PitrPS.OperationInProgress", ErrorKind.ResourceBusy,
                     $"Another PitrPS is at work on {name}: {who}.",
@@ -71,26 +88,23 @@ internal sealed class OperationLock : IAsyncDisposable
             }
 
             feedback.Verbose($"{home.Name}: the lock on {name} is held by {who}, silent for {silence} s; asking again.");
-            await Task.Delay(TimeSpan.FromSeconds(1), cancel).ConfigureAwait(false);
+            await Task.Delay(AskAgain, cancel).ConfigureAwait(false);
         }
     }
 
-    /// <summary>Who holds which lock on this host now: the lock's file name, and the holder's own line, which ends with the operation. Takes none.</summary>
+    /// <summary>Who holds which lock on this host now: the lock's file name, and the holder's own line, which ends with the operation.</summary>
     public static async Task<IReadOnlyDictionary<string, string>> HeldAsync(PgHost home, CancellationToken cancel)
     {
         var said = await home.RunCheckedAsync(RemoteCommand.Shell(HeldScript, HostPaths.Locks).AsRoot(), cancel).ConfigureAwait(false);
         return said.Lines.Select(l => l.Split(' ', 2)).Where(w => w.Length == 2).ToDictionary(w => w[0], w => w[1]);
     }
 
-    // The kernel's own list, by device and inode: to try a lock would keep somebody from taking it.
-    private const string HeldScript =
+    // Somebody who wants it in just this moment asks again. (/proc/locks hides it in a container: the program that took it has ended.)
+    internal const string HeldScript =
         """
         cd "$1" 2>/dev/null || exit 0
         for file in *; do
-          [ -f "$file" ] || continue
-          d=$(stat -c %d "$file")
-          id=$(printf '%02x:%02x:%s' $(((d >> 8) & 0xfff)) $(((d & 0xff) | ((d >> 12) & 0xfff00))) "$(stat -c %i "$file")")
-          ! grep -q " FLOCK .* $id " /proc/locks || echo "$file $(head -n 1 "$file")"
+          [ ! -f "$file" ] || flock -n -s "$file" true || echo "$file $(head -n 1 "$file")"
         done
         """;
 

@@ -75,7 +75,7 @@ public sealed record PitrOperation
     internal static PitrOperation Of(PgHost host, Journal journal, IReadOnlyDictionary<string, string> held)
     {
         var at = journal.Steps.FirstOrDefault(s => s.State == StepState.Running) ?? journal.Steps.FirstOrDefault(s => s.State == StepState.Pending);
-        var isHeld = held.GetValueOrDefault(HostPaths.FileName(journal.Subject))?.EndsWith(" " + journal.Operation, StringComparison.Ordinal) == true;
+        var isHeld = held.GetValueOrDefault(HostPaths.FileName(journal.LockName ?? journal.Subject))?.EndsWith(" " + journal.Operation, StringComparison.Ordinal) == true;
         return new PitrOperation
         {
             Host = host,

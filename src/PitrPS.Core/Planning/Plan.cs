@@ -6,7 +6,7 @@ namespace PitrPS.Planning;
 /// An operation that changes hosts, as ordered checked steps. It is built from what was read, before anything is changed;
 /// -WhatIf prints it; <see cref="PlanRunner"/> runs it under a lock and with a journal on its home host.
 /// </summary>
-internal sealed class Plan
+internal sealed record Plan
 {
     /// <summary>The cmdlet, for example New-PgStandby.</summary>
     public required string Operation { get; init; }

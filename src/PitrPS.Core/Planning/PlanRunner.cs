@@ -24,7 +24,7 @@ internal sealed record PlanPreview(Plan Plan, IReadOnlySet<string> Done)
             }
         }
 
-        return string.Join(Environment.NewLine, lines);
+        return string.Join(Environment.NewLine, lines.Select(TerminalText.Clean));
     }
 }
 
@@ -97,11 +97,13 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
         var changed = 0;
         var alreadyDone = 0;
         var begun = false;
+        var closed = false;
         try
         {
             foreach (var (step, index) in plan.Steps.Select((step, index) => (step, index)))
             {
                 cancel.ThrowIfCancellationRequested();
+                held.RequireHeld(plan);
                 feedback.Progress(new ProgressNote(plan.Title, $"{step.Host.Name}: {step.Title}", index, plan.Steps.Count));
                 var run = new StepRun(step, plan, journal, feedback, cancel);
                 if (await step.IsDone(run).ConfigureAwait(false))
@@ -119,7 +121,17 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
                 }
 
                 feedback.Verbose($"{step.Host.Name}: {step.Title}");
-                await journal.MarkAsync(step, StepState.Running, cancel).ConfigureAwait(false);
+                if (step.AfterJournal)
+                {
+                    journal.Mark(step, StepState.Running);
+                    await CloseAsync(plan, journal, begun, cancel).ConfigureAwait(false);
+                    closed = true;
+                }
+                else
+                {
+                    await journal.MarkAsync(step, StepState.Running, cancel).ConfigureAwait(false);
+                }
+
                 await step.Do(run).ConfigureAwait(false);
                 if (!await step.IsDone(run).ConfigureAwait(false))
                 {
@@ -132,7 +144,7 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
                 changed++;
             }
         }
-        catch (Exception e)
+        catch (Exception e) when (!closed)
         {
             await EndBadlyAsync(plan, journal, e, cancel).ConfigureAwait(false);
             throw;
@@ -142,6 +154,21 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
             feedback.Progress(new ProgressNote(plan.Title, "") { Completed = true });
         }
 
+        if (!closed)
+        {
+            await CloseAsync(plan, journal, begun, cancel).ConfigureAwait(false);
+        }
+
+        if (changed == 0)
+        {
+            feedback.Verbose($"{plan.Title}: nothing to do, everything is as it should be.");
+        }
+
+        return new PlanOutcome(changed, alreadyDone);
+    }
+
+    private async Task CloseAsync(Plan plan, Journal journal, bool begun, CancellationToken cancel)
+    {
         // A journal that an earlier run left is closed too when this run found all of its steps done.
         if (begun || await Journal.FindAsync(plan.Home, plan.Operation, plan.Subject, cancel).ConfigureAwait(false) is not null)
         {
@@ -150,12 +177,6 @@ internal sealed class PlanRunner(IFeedback feedback, string client)
         }
 
         await CloseTakenBackAsync(plan, cancel).ConfigureAwait(false);
-        if (changed == 0)
-        {
-            feedback.Verbose($"{plan.Title}: nothing to do, everything is as it should be.");
-        }
-
-        return new PlanOutcome(changed, alreadyDone);
     }
 
     private static void RequireRoot(Plan plan)

@@ -22,6 +22,12 @@ internal sealed record Step(string Id, string Title, PgHost Host)
     /// <summary>Once this step is done, a failure of a later one undoes nothing: the journal stays, and the next run goes on from there.</summary>
     public bool NoWayBack { get; init; }
 
+    /// <summary>
+    /// It takes away what the operation is run again by, so the journal is closed before it: nobody could go on from a journal that is left when this is done.
+    /// Only for the last step.
+    /// </summary>
+    public bool AfterJournal { get; init; }
+
     /// <summary>The commands and file changes, a line each, as -WhatIf prints them. No secrets.</summary>
     public IReadOnlyList<string> Preview { get; init; } = [];
 }

@@ -79,10 +79,10 @@ internal static class Steps
         {
             PackageSource.Unreachable => new PitrException("PitrPS.RepositoryUnreachable", ErrorKind.ConnectionError,
                 $"{host.Name} does not reach a package repository ({source.Title}): {said}",
-                "Give a mirror that it reaches with Install-PgServer -RepositoryUri, or let the host's own sources have the packages and use -NoRepository. Nothing was installed.", host),
+                "Give a mirror that it reaches with -RepositoryUri, or let the host's own sources have the packages and use -NoRepository. Nothing was installed.", host),
             PackageSource.OtherKey => new PitrException("PitrPS.RepositoryKeyMismatch", ErrorKind.SecurityError,
                 $"The key of a package repository is not the one that PitrPS knows ({source.Title}); what {host.Name} was given is {(result.Text.Length > 0 ? result.Text : "no key")}.",
-                "Do not trust it before its maker has announced a change. If he has, save that key in a file and give it with Install-PgServer -RepositoryKey. Nothing was installed.", host),
+                "Do not trust it before its maker has announced a change. If he has, save that key in a file and give it with -RepositoryKey. Nothing was installed.", host),
             PackageSource.Invalid => new PitrException("PitrPS.RepositoryInvalid", ErrorKind.InvalidData,
                 $"A package source for {host.Name} is none ({source.Title}): {said}", "Add one yourself, and run the same command again.", host),
             _ => RemoteHostExtensions.Failed(host, source.Add with { Arguments = [source.Id], Input = default }, result),
@@ -107,7 +107,7 @@ internal static class Steps
                     {
                         throw new PitrException("PitrPS.PackageMissing", ErrorKind.ResourceUnavailable,
                             $"The package sources of {host.Name} do not offer {missing.Text}.",
-                            "Give a repository that has it with Install-PgServer -RepositoryUri, or add one to the host (for PostgreSQL versions that the distribution lacks: apt.postgresql.org or yum.postgresql.org), then run the same command again.", host);
+                            "Give a repository that has it with -RepositoryUri, or add one to the host, then run the same command again.", host);
                     }
                 }
 

@@ -29,13 +29,29 @@ internal sealed record HostSurvey
     /// <summary>An earlier recovery left its layer or its unit's name behind.</summary>
     public bool HasLeftovers { get; init; }
 
+    /// <summary>Bytes of memory that the host can give without swapping; null where it does not say.</summary>
+    public long? AvailableMemory { get; init; }
+
     /// <summary>Settings of the standby as its files have them.</summary>
     public required IReadOnlyDictionary<string, string> Settings { get; init; }
 
     /// <summary>Names of recovery_target settings that somebody left outside of postgresql.auto.conf.</summary>
     public IReadOnlyList<string> LeftTargets => [.. Settings.Where(s => s.Key.StartsWith("recovery_target", StringComparison.Ordinal) && s.Value.Length > 0).Select(s => s.Key)];
 
-    private static readonly string[] Asked = ["shared_preload_libraries", "max_prepared_transactions", "recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_xid"];
+    /// <exception cref="PitrException"><c>PitrPS.TargetLeftBehind</c></exception>
+    public void RequireNoTarget(PgServer standby) => RequireNoTarget(standby, LeftTargets);
+
+    /// <exception cref="PitrException"><c>PitrPS.TargetLeftBehind</c></exception>
+    public static void RequireNoTarget(PgServer standby, IReadOnlyList<string> left)
+    {
+        if (left.Count > 0)
+        {
+            throw new PitrException("PitrPS.TargetLeftBehind", ErrorKind.InvalidOperation, $"{standby.Id} has a recovery target in its configuration: {string.Join(", ", left)}. With a second one, no server starts.",
+                $"Take it out of the files in {standby.ConfigDirectory}; the standby would stop there, too. Then run the same command again.", standby);
+        }
+    }
+
+    private static readonly string[] Asked = ["hba_file", "ident_file", "shared_preload_libraries", "shared_buffers", "max_prepared_transactions", "recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time", "recovery_target_xid"];
 
     // A target in postgresql.auto.conf does no harm: the layer's copy of that file is cleaned of it.
     private const string Script =
@@ -48,12 +64,13 @@ internal sealed record HostSurvey
         echo "layer $layer"
         echo "free $(stat -f -c '%a %S' -- "$parent")"
         echo "size $(du -sLB1 --exclude=pg_wal -- "$data" | cut -f 1)"
+        sed -n 's/^MemAvailable: *\([0-9]*\) kB/memory \1/p' /proc/meminfo
         if [ -e "$layer" ] || [ "$(systemctl show -p LoadState "$unit" 2>/dev/null)" != LoadState=not-found ]; then echo 'leftovers yes'; fi
         find "$data" -type l -exec readlink -e -- {} + | while IFS= read -r link; do [ ! -d "$link" ] || echo "link $link"; done
-        while read -r _ _ _ _ mount _; do printf 'mount %b\n' "$(printf %s "$mount" | sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g')"; done < /proc/self/mountinfo
+        sed 's/\\\([0-7][0-7][0-7]\)/\\0\1/g' /proc/self/mountinfo | while read -r _ _ _ _ mount _; do printf 'mount %b\n' "$mount"; done
         for name; do
           value=$("$postgres" -C "$name" -D "$config" 2>/dev/null) || continue
-          case $name in recovery_target*) ! grep -qi "^[[:space:]]*$name[[:space:]=]" "$data/postgresql.auto.conf" 2>/dev/null || continue ;; esac
+          case $name in recovery_target*) [ -z "$value" ] || ! grep -qi "^[[:space:]]*$name[[:space:]=]" "$data/postgresql.auto.conf" 2>/dev/null || continue ;; esac
           echo "setting $name $value"
         done
         exit 0
@@ -98,6 +115,7 @@ internal sealed record HostSurvey
             FreeBytes = Number(free[0]) * Number(free[1]),
             DatabaseBytes = Number(lines["size"].Single()),
             HasLeftovers = lines["leftovers"].Any(),
+            AvailableMemory = lines["memory"].FirstOrDefault() is { } memory ? Number(memory) << 10 : null,
             Settings = lines["setting"].Select(s => s.Split(' ', 2)).ToDictionary(s => s[0], s => s.Length > 1 ? s[1] : ""),
         };
     }

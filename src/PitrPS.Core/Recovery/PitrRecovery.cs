@@ -69,18 +69,22 @@ public enum RecoveryState
 {
     /// <summary>It was begun and is not readable yet (its client may be gone).</summary>
     Recovering,
-    /// <summary>The scratch server is at the target and can be read.</summary>
+    /// <summary>The recovered server is at the target and can be read.</summary>
     Ready,
-    /// <summary>The scratch server is not there any more (a reboot); running Invoke-PitrRecovery again makes it anew.</summary>
+    /// <summary>The recovered server is not there any more (a reboot); running Invoke-PitrRecovery again makes it anew. A standby that was recovered in place comes back to its target by itself.</summary>
     Lost,
+    /// <summary>The clone is there and does not run; running Invoke-PitrRecovery again starts it.</summary>
+    Stopped,
+    /// <summary>The standby has become a primary.</summary>
+    Promoted,
 }
 
 /// <summary>
-/// A recovery on a delayed standby: the scratch server, on a throw-away layer over the stopped standby's files.
+/// A recovery of a delayed standby: the recovered server, on a throw-away layer over the stopped standby's files, or on a copy of them; or the standby itself, paused at the target.
 /// </summary>
 public sealed record PitrRecovery
 {
-    /// <summary>The delayed standby; stopped while the scratch server runs.</summary>
+    /// <summary>The delayed standby; stopped while a scratch server runs, while it goes on beside a clone.</summary>
     public required PgServer Standby { get; init; }
 
     /// <summary>What it was made for; null when it was given a target by hand.</summary>
@@ -89,11 +93,20 @@ public sealed record PitrRecovery
     /// <summary>Where it stopped.</summary>
     public required RecoveryTarget Target { get; init; }
 
+    /// <summary>How.</summary>
+    public RecoveryWay Way { get; init; }
+
     /// <summary>Where it stands.</summary>
     public required RecoveryState State { get; init; }
 
-    /// <summary>The scratch server, which only its own host reaches.</summary>
+    /// <summary>The server to read from: the scratch server or the clone, which only its own host reaches, or in place the standby itself.</summary>
     public PgServer? Scratch { get; init; }
+
+    /// <summary>The id of a clone, of which a standby may have several: the position that it was recovered to. Null for the other ways.</summary>
+    public string? CloneId { get; init; }
+
+    /// <summary>What gets a person into the recovered server, on the standby's host; null while it cannot be read.</summary>
+    public string? Connect { get; init; }
 
     /// <summary>The last position that was replayed before the target; null before it is reached.</summary>
     public Lsn? RecoveredTo { get; init; }
@@ -113,9 +126,12 @@ public sealed record PitrRecovery
     /// <summary>Where the WAL came from: "pg_wal" or "pg_wal and archive".</summary>
     public string? WalSource { get; init; }
 
-    /// <summary>Bytes that the layer takes on the standby's disk.</summary>
+    /// <summary>Bytes that the layer, or the copy, takes on the standby's disk; null where files are copied by reference and nobody can say.</summary>
     public long? LayerBytes { get; init; }
 
     /// <summary>True when it exists only as a plan (-WhatIf).</summary>
     public bool IsPlanned { get; init; }
+
+    /// <summary>What journals of it are about.</summary>
+    internal string Subject => RecoveryRecord.SubjectOf(Standby, CloneId);
 }

@@ -15,10 +15,10 @@ internal static class RecoverySteps
 
     public static Step Note(PgServer standby, RecoveryRecord record) => new("note", "Note the recovery, so that any session finds it", standby.Host)
     {
-        IsDone = async run => (await RecoveryRecord.ReadAsync(standby, run.Cancel).ConfigureAwait(false))?.IsFor(record.Target.ToTarget()) == true,
+        IsDone = async run => (await RecoveryRecord.ReadAsync(standby, record.CloneId, run.Cancel).ConfigureAwait(false))?.IsFor(record.Target.ToTarget()) == true,
         Do = run => record.WriteAsync(standby, run.Cancel),
-        Undo = run => RecoveryRecord.RemoveAsync(standby, run.Cancel),
-        Preview = [$"write {RecoveryRecord.PathOf(standby.Name)}"],
+        Undo = run => RecoveryRecord.RemoveAsync(standby, record.CloneId, run.Cancel),
+        Preview = [$"write {RecoveryRecord.PathOf(standby.Name, record.CloneId)}"],
     };
 
     public static Step Launch(RecoveryPreparation preparation, RecoveryRecord record)
@@ -27,10 +27,10 @@ internal static class RecoverySteps
         var standby = scratch.Standby;
         return new Step("scratch", $"Stop the standby cleanly and start a scratch server in its place, on a throw-away layer over its files, to recover to {preparation.Target.Words}", standby.Host)
         {
-            IsDone = async run => (await scratch.LookAsync(0, run.Cancel).ConfigureAwait(false)).IsUnderWay,
+            IsDone = async run => (await scratch.LookAsync(0, run.Cancel).ConfigureAwait(false)).IsUnderWayFor(record),
             Do = async run =>
             {
-                await RequireNotReplayedAsync(preparation, record, run).ConfigureAwait(false);
+                await RequireNotReplayedAsync(standby, record, run).ConfigureAwait(false);
                 if (preparation.Survey.HasLeftovers)
                 {
                     await scratch.DiscardAsync(run.Cancel).ConfigureAwait(false);
@@ -47,7 +47,7 @@ internal static class RecoverySteps
                     await ServerControl.StopAsync(standby, run.Feedback, run.Cancel).ConfigureAwait(false);
                 }
 
-                await scratch.LaunchAsync(preparation.Survey.Data, preparation.Survey.Places, preparation.Settings, preparation.Fetched,
+                await scratch.LaunchAsync(preparation.Survey.Data, preparation.Survey.Places, preparation.Settings, preparation.Fetched, record.Target.ToTarget(), preparation.Access,
                     record.StandbyRan, preparation.Description, run.Cancel).ConfigureAwait(false);
             },
             Undo = run => ThrowAwayAsync(scratch, record, run),
@@ -78,24 +78,24 @@ internal static class RecoverySteps
             Preview = [$"make {scratch.Layer} (root, 700)", $"systemd-run --unit={scratch.Unit} {ShellQuoting.Join(scratch.StartArguments(standbyRan: true, "PitrPS: scratch server"))}"],
         };
 
-    /// <summary>The step from the moment when the scratch server's unit is there; also that of a client that comes later.</summary>
-    public static Step Recover(ScratchServer scratch, WalRange? range)
+    /// <summary>The step from the moment when the recovered server's unit is there; also that of a client that comes later.</summary>
+    public static Step Recover(RecoveredServer scratch, WalRange? range)
     {
         var standby = scratch.Standby;
-        return new Step("recover", "Replay up to the target, promote the scratch server, see that it stopped where it should, and roll back prepared transactions that keep tables locked there", standby.Host)
+        return new Step("recover", $"Replay up to the target, promote the {scratch.Noun}, see that it stopped where it should, and roll back prepared transactions that keep tables locked there", standby.Host)
         {
-            IsDone = async run => await RecoveryRecord.ReadAsync(standby, run.Cancel).ConfigureAwait(false) is { Invocation: not null } record
-                && RecoveryReader.IsReady(record, await scratch.LookAsync(0, run.Cancel).ConfigureAwait(false)),
+            IsDone = async run => await RecoveryRecord.ReadAsync(standby, scratch.CloneId, run.Cancel).ConfigureAwait(false) is { Invocation: not null } record
+                && scratch.IsReady(record, await scratch.LookAsync(0, run.Cancel).ConfigureAwait(false)),
             Do = async run =>
             {
-                var record = await RecoveryRecord.ReadAsync(standby, run.Cancel).ConfigureAwait(false)
-                    ?? throw new PitrException("PitrPS.RecoveryGone", ErrorKind.ObjectNotFound, $"The recovery of {standby.Id} is not recorded any more: {RecoveryRecord.PathOf(standby.Name)} was removed.",
+                var record = await RecoveryRecord.ReadAsync(standby, scratch.CloneId, run.Cancel).ConfigureAwait(false)
+                    ?? throw new PitrException("PitrPS.RecoveryGone", ErrorKind.ObjectNotFound, $"The recovery of {standby.Id} is not recorded any more: {RecoveryRecord.PathOf(standby.Name, scratch.CloneId)} was removed.",
                         "Run the same command again: it begins anew.", standby);
                 var look = await WaitAsync(scratch, record, range, run).ConfigureAwait(false);
                 await (await VerifyAsync(scratch, record, look, run).ConfigureAwait(false)).WriteAsync(standby, run.Cancel).ConfigureAwait(false);
             },
-            Preview = [$"[root] watch {scratch.Unit} and {scratch.Layer}/server.log", "ROLLBACK PREPARED each of pg_prepared_xacts with an AccessExclusiveLock, on the scratch server",
-                $"write {RecoveryRecord.PathOf(standby.Name)}"],
+            Preview = [$"[root] watch {scratch.Unit} and {scratch.Folder}/server.log", $"ROLLBACK PREPARED each of pg_prepared_xacts with an AccessExclusiveLock, on the {scratch.Noun}",
+                $"write {RecoveryRecord.PathOf(standby.Name, scratch.CloneId)}"],
         };
     }
 
@@ -109,18 +109,17 @@ internal static class RecoverySteps
     }
 
     // The freeze was taken before this: nothing is applied any more, and what has been is known for good.
-    private static async Task RequireNotReplayedAsync(RecoveryPreparation preparation, RecoveryRecord record, StepRun run)
+    public static async Task RequireNotReplayedAsync(PgServer standby, RecoveryRecord record, StepRun run)
     {
-        var standby = preparation.Standby;
         if (standby.IsRunning
             && (await ServerSql.QueryAsync(standby, "postgres", "SELECT pg_catalog.pg_last_wal_replay_lsn()", run.Feedback, run.Cancel).ConfigureAwait(false))[0][0] is { } text
-            && Lsn.Parse(text) is var replayed && replayed > record.Stop)
+            && Lsn.Parse(text) is var replayed && replayed > record.Stop && record.Target.Kind != "immediate")
         {
             throw TargetFinder.AlreadyReplayed(standby, record.Target.ToTarget(), record.Stop, replayed);
         }
     }
 
-    private static async Task<ScratchLook> WaitAsync(ScratchServer scratch, RecoveryRecord record, WalRange? range, StepRun run)
+    private static async Task<ScratchLook> WaitAsync(RecoveredServer scratch, RecoveryRecord record, WalRange? range, StepRun run)
     {
         var progress = new ReplayProgress(run, record, range?.From, scratch.Standby.WalSegmentSize);
         while (true)
@@ -140,7 +139,7 @@ internal static class RecoverySteps
         }
     }
 
-    private static PitrException Failed(ScratchServer scratch, RecoveryRecord record, ScratchLook look)
+    private static PitrException Failed(RecoveredServer scratch, RecoveryRecord record, ScratchLook look)
     {
         var standby = scratch.Standby;
         if (look.Log.TargetIsTooEarly)
@@ -152,20 +151,20 @@ internal static class RecoverySteps
         return new PitrException("PitrPS.ScratchFailed", ErrorKind.ResourceUnavailable,
             (look.StandbyRuns
                 ? $"Somebody started {standby.Id} while its recovery was under way, which ended the scratch server."
-                : $"The scratch server of {standby.Id} ended before it could be read ({look.Result}{(look.ExitStatus != 0 ? $", exit {look.ExitStatus}" : "")}): {look.Log.Failure}")
+                : $"The {scratch.Noun} of {standby.Id} ended before it could be read ({look.Result}{(look.ExitStatus != 0 ? $", exit {look.ExitStatus}" : "")}): {look.Log.Failure}")
             + (tail.Length > 0 ? $"\nIts log ends with:\n{tail}" : ""),
             (look.Log.EndedBeforeTarget ? "The WAL ended before the target: give an earlier one, or wait for more WAL. " : "Mend what it says and run the same command again. ")
-            + "The standby is as it was, and frozen; its files have only been read.", standby);
+            + scratch.StandbyNow, standby);
     }
 
-    private static async Task<RecoveryRecord> VerifyAsync(ScratchServer scratch, RecoveryRecord record, ScratchLook look, StepRun run)
+    private static async Task<RecoveryRecord> VerifyAsync(RecoveredServer scratch, RecoveryRecord record, ScratchLook look, StepRun run)
     {
         var standby = scratch.Standby;
-        PitrException Missed(string why) => new("PitrPS.TargetMissed", ErrorKind.InvalidResult, $"The scratch server of {standby.Id} is not where it should be: {why}.",
-            "It has been thrown away, and the standby is as it was, and frozen. Look with Find-PgIncident whether the target is right, then try again.", standby);
+        PitrException Missed(string why) => new("PitrPS.TargetMissed", ErrorKind.InvalidResult, $"The {scratch.Noun} of {standby.Id} is not where it should be: {why}.",
+            $"It has been thrown away. {scratch.StandbyNow} Look with Find-PgIncident whether the target is right, then try again.", standby);
 
         var log = look.Log;
-        if (!log.StoppedAtTarget || log.NewTimeline is not { } timeline)
+        if (log.StoppedWhere is not { } where || log.NewTimeline is not { } timeline)
         {
             throw Missed("its log does not say that it stopped at the target");
         }
@@ -183,15 +182,14 @@ internal static class RecoverySteps
         }
 
         var (from, end) = TimelineHistory.Parse(timeline, rows[0].Text(1)).Ancestors[^1];
-        var after = record.StopsAfter;
-        if (from != record.Timeline || (after ? end <= record.Stop : end > record.Stop))
+        if (record.Missed(where, from, end, look.StandbyReplayed) is { } why)
         {
-            throw Missed($"it left timeline {from} at {end}, not timeline {record.Timeline} {(after ? "after" : "at or before")} {record.Stop}");
+            throw Missed(why);
         }
 
         foreach (var (gid, database) in rows.Where(r => r[2] is not null).Select(r => (r.Text(2), r.Text(3))))
         {
-            run.Feedback.Verbose($"{scratch.Unit}: the prepared transaction '{gid}' in {database} keeps tables locked; it is rolled back on the scratch server.");
+            run.Feedback.Verbose($"{scratch.Unit}: the prepared transaction '{gid}' in {database} keeps tables locked; it is rolled back there.");
             await ServerSql.QueryAsync(scratch.AsServer(), database, $"ROLLBACK PREPARED {Sql.Literal(gid)}", run.Feedback, run.Cancel).ConfigureAwait(false);
         }
 
@@ -227,8 +225,30 @@ internal sealed class ReplayProgress(StepRun run, RecoveryRecord record, Lsn? fr
             return;
         }
 
-        var begin = look.Log.RedoFrom ?? from ?? segment.Start;
-        var (done, total) = (Math.Max(0, segment.Start - begin), Math.Max(1, record.Stop - begin));
+        At(segment.Start, look.Log.RedoFrom);
+    }
+
+    /// <summary>Of a standby that recovers itself: what it says, and while it takes no connections the segment in its process's title.</summary>
+    public void Tell(Lsn? replayed, string? name)
+    {
+        if (replayed is { } at)
+        {
+            At(at, null);
+        }
+        else if (name is not null && WalSegment.TryParse(name, segmentSize, out var segment))
+        {
+            At(segment.Start, null);
+        }
+        else
+        {
+            run.Progress("the server starts");
+        }
+    }
+
+    private void At(Lsn at, Lsn? redo)
+    {
+        var begin = redo ?? from ?? at;
+        var (done, total) = (Math.Max(0, at - begin), Math.Max(1, record.Stop - begin));
         _rate.Note(done);
         run.Progress(string.Create(CultureInfo.InvariantCulture, $"{done >> 20} of {total >> 20} MiB of WAL replayed{(_rate.BytesPerSecond > 0 ? $", {_rate.BytesPerSecond / 1048576:0} MiB/s" : "")}"),
             done, total, "bytes", _rate.TimeLeft(total));

@@ -16,6 +16,9 @@ internal sealed partial record ScratchLog(IReadOnlyList<string> Lines)
     /// <summary>It stopped at its target and not merely where the WAL ended.</summary>
     public bool StoppedAtTarget => Find(Stopping()) is not null;
 
+    /// <summary>What it says of where it stopped: "before WAL location (LSN) "0/3D79CC8"", "at restore point "noon", time …", "after reaching consistency".</summary>
+    public string? StoppedWhere => Find(Stopping())?.Groups[1].Value;
+
     /// <summary>The timeline that the promotion chose.</summary>
     public uint? NewTimeline => Find(NewTimelineId()) is { } match ? uint.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture) : null;
 
@@ -41,7 +44,7 @@ internal sealed partial record ScratchLog(IReadOnlyList<string> Lines)
     [GeneratedRegex(@"LOG:  redo starts at ([0-9A-F]+/[0-9A-F]+)")]
     private static partial Regex RedoStarts();
 
-    [GeneratedRegex(@"LOG:  recovery stopping (?:before|at restore point) ")]
+    [GeneratedRegex("LOG:  recovery stopping ((?:before|after|at restore point) .*)$")]
     private static partial Regex Stopping();
 
     [GeneratedRegex(@"LOG:  selected new timeline ID: (\d+)")]

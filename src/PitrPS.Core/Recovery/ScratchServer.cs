@@ -11,19 +11,19 @@ namespace PitrPS.Recovery;
 /// The second server of a standby's host, which runs on a throw-away layer over the stopped standby's files: where it is, how it is started, asked and thrown away.
 /// Its unit conflicts with the standby's, so systemd never lets both run, and starts the standby again when the scratch server fails, whether a client is there or not.
 /// </summary>
-internal sealed record ScratchServer
+internal sealed record ScratchServer : RecoveredServer
 {
-    public required PgServer Standby { get; init; }
-
-    /// <summary>The transient unit, with ".service".</summary>
-    public required string Unit { get; init; }
-
     /// <summary>The directory that holds the layer, its settings and its log.</summary>
-    public required string Layer { get; init; }
+    public string Layer => Folder;
 
-    public required string SocketDirectory { get; init; }
+    /// <summary>Whoever the standby's own pg_hba.conf lets in by a socket gets in, and not only the server's OS user.</summary>
+    public bool IsOpen { get; init; }
 
-    public required int Port { get; init; }
+    public override string Noun => "scratch server";
+
+    public override string Name => Standby.Name + "-scratch";
+
+    public override string OwnData => Standby.DataDirectory;
 
     public static ScratchServer Of(PgServer standby, string layer)
     {
@@ -32,7 +32,7 @@ internal sealed record ScratchServer
         {
             Standby = standby,
             Unit = unit,
-            Layer = layer,
+            Folder = layer,
             // systemd makes it when the unit starts and removes it when the unit ends.
             SocketDirectory = "/run/" + unit[..^".service".Length],
             Port = standby.Port + 10000 > ushort.MaxValue ? standby.Port - 10000 : standby.Port + 10000,
@@ -41,44 +41,25 @@ internal sealed record ScratchServer
 
     public static string UnitOf(PgServer standby) => $"pitrps-scratch-{HostPaths.FileName(standby.Name)}.service";
 
-    /// <summary>Beside the layer, where the server's OS user gets in: WAL that was got out of a repository, which the scratch server itself does not reach: it has no network, and may write nowhere but in the layer.</summary>
-    public string WalFolder => (Layer.StartsWith(HostPaths.State + "/", StringComparison.Ordinal) ? "/var/lib/" + Layer[(HostPaths.State.Length + 1)..] : Layer) + ".wal";
+    /// <inheritdoc/>
+    public override string WalFolder => (Layer.StartsWith(HostPaths.State + "/", StringComparison.Ordinal) ? "/var/lib/" + Layer[(HostPaths.State.Length + 1)..] : Layer) + ".wal";
 
-    /// <summary>Gets these files out of the repository, each segment of them.</summary>
-    /// <exception cref="PitrException"><c>PitrPS.WalMissing</c></exception>
-    public async Task GetWalAsync(PgBackRest repository, IReadOnlyList<string> names, IFeedback feedback, CancellationToken cancel)
+    /// <inheritdoc/>
+    public override IReadOnlyDictionary<string, string?> OwnSettings(HostSurvey survey) => new Dictionary<string, string?>
     {
-        await Standby.Host.RunCheckedAsync(RemoteCommand.Shell("""rm -rf --one-file-system -- "$1" && mkdir -p -m 0755 -- "${1%/*}" && mkdir -m 0700 -- "$1" && chown "$2": "$1" """, WalFolder, Standby.OsUser).AsRoot(), cancel).ConfigureAwait(false);
-        var (got, problem) = await repository.FetchAsync(names, WalFolder, feedback, cancel).ConfigureAwait(false);
-        // A history that is nowhere was not needed so far either.
-        if (names.FirstOrDefault(n => !got.Contains(n) && WalFile.Of(n, Standby.WalSegmentSize) is WalFile.Segment) is { } missing)
-        {
-            throw new PitrException("PitrPS.WalMissing", ErrorKind.ObjectNotFound, $"{missing} cannot be got out of the stanza '{repository.Stanza}' any more: {problem}",
-                "Mend what it says of the repository, then run the same command again. The standby is as it was, and frozen.", Standby);
-        }
-    }
-
-    /// <summary>As a server that SQL can be run on.</summary>
-    public PgServer AsServer(uint? timeline = null) => new()
-    {
-        Host = Standby.Host,
-        Name = Standby.Name + "-scratch",
-        Version = Standby.Version,
-        VersionNumber = Standby.VersionNumber,
-        Port = Port,
-        // Outside of its own mounts only the layer's part of its files can be seen.
-        DataDirectory = Layer,
-        ConfigDirectory = Standby.ConfigDirectory,
-        BinDirectory = Standby.BinDirectory,
-        ServiceUnit = Unit,
-        OsUser = Standby.OsUser,
-        SocketDirectory = SocketDirectory,
-        SocketRole = Standby.SocketRole,
-        IsRunning = true,
-        Role = ServerRole.Primary,
-        SystemIdentifier = Standby.SystemIdentifier,
-        Timeline = timeline,
-        WalSegmentSize = Standby.WalSegmentSize,
+        ["cluster_name"] = "pitrps-scratch",
+        // No network; and nobody but the host's own database user gets to its socket, unless it is open.
+        ["listen_addresses"] = "",
+        ["unix_socket_permissions"] = IsOpen ? "0777" : "0700",
+        ["ident_file"] = IsOpen ? OwnData + "/pitrps-scratch.ident" : null,
+        // Thrown away in any case: no safety, no restartpoint.
+        ["fsync"] = "off",
+        ["full_page_writes"] = "off",
+        ["synchronous_commit"] = "off",
+        ["max_wal_size"] = "1TB",
+        ["checkpoint_timeout"] = "1d",
+        ["restart_after_crash"] = "off",
+        ["dynamic_shared_memory_type"] = "mmap",
     };
 
     /// <summary>The script that lives in the layer.</summary>
@@ -124,25 +105,25 @@ internal sealed record ScratchServer
     /// Makes the layer, and has systemd stop the standby, if it runs, and start the scratch server in its place, without waiting for it:
     /// from then on all goes on without this client, and at every moment one of the two runs or is about to.
     /// </summary>
-    public Task LaunchAsync(string data, IReadOnlyList<string> places, IReadOnlyList<string> settings, IReadOnlyList<string> fetched, bool standbyRan, string description, CancellationToken cancel)
+    public Task LaunchAsync(string data, IReadOnlyList<string> places, IReadOnlyList<string> settings, IReadOnlyList<string> fetched, RecoveryTarget target, ServerAccess? access, bool standbyRan, string description, CancellationToken cancel)
     {
-        var facts = $"data {data}\nuser {Standby.OsUser}\nsockets {SocketDirectory}\nbin {Standby.BinDirectory}\n";
+        var facts = $"target {Word(target)}\ndata {data}\nuser {Standby.OsUser}\nsockets {SocketDirectory}\nbin {Standby.BinDirectory}\n";
         return Standby.Host.RunCheckedAsync(RemoteCommand.Shell(
             """
             umask 077
             standby=$1 unit=$2 layer=$3 script=$4 facts=$5 settings=$6 fetched=$7 places=$8 hba=$9; shift 9
-            # While systemd still has a start of the standby to report, it takes no unit that conflicts with it; a server answers before that is reported.
-            n=0
-            while :; do
-              case $(systemctl show -p Job "$standby") in Job=[1-9]*) ;; *) break ;; esac
-              [ $n -lt 300 ] || { systemctl list-jobs --no-pager "$standby" >&2; echo "systemd is still busy with $standby" >&2; exit 75; }
-              n=$((n + 1)); sleep 0.1
-            done
+            ident=$1; shift
+
+            """ + AwaitStandbyUnit +
+            """
             mkdir -p -m 0700 -- "${layer%/*}" && mkdir -m 0700 -- "$layer" && cd -P -- "$layer" || exit
             [ "$(stat -c '%u %a' .)" = '0 700' ] && [ -z "$(ls -A .)" ] || { echo "$layer is not a new directory of root's alone" >&2; exit 70; }
+            # Also what is made in the layer, its log for one, is the server's to write then.
+            [ ! -e /sys/fs/selinux/enforce ] || chcon --reference="$1" . || exit
             mkdir files || exit
             printf '%s' "$script" > pitrps-scratch && printf '%s' "$facts" > facts && printf '%s' "$settings" > settings || exit
             : > files/recovery.signal && printf '%s\n' "$hba" > files/pitrps-scratch.hba && printf '%s' "$fetched" > files/pitrps-scratch.fetch || exit
+            [ -z "$ident" ] || printf '%s\n' "$ident" > files/pitrps-scratch.ident || exit
             n=0
             while [ $n -lt "$places" ]; do
               mkdir $n $n/upper $n/work $n/merged && ln -s -- "$1" $n/lower && chown --reference="$1" $n/upper && chmod --reference="$1" $n/upper || exit
@@ -152,7 +133,7 @@ internal sealed record ScratchServer
             systemctl reset-failed "$unit" 2>/dev/null
             exec systemd-run --quiet --no-block --unit="$unit" "$@"
             """,
-            [Standby.ServiceUnit!, Unit, Layer, Script, facts, Lines(settings), Lines(fetched), places.Count.ToString(CultureInfo.InvariantCulture), Hba, .. places, .. StartArguments(standbyRan, description)]).AsRoot(), cancel);
+            [Standby.ServiceUnit!, Unit, Layer, Script, facts, Lines(settings), Lines(fetched), places.Count.ToString(CultureInfo.InvariantCulture), access?.Hba ?? Hba, access?.Ident ?? "", .. places, .. StartArguments(standbyRan, description)]).AsRoot(), cancel);
     }
 
     /// <summary>What systemd-run is told, beside the unit's name.</summary>
@@ -173,7 +154,7 @@ internal sealed record ScratchServer
         .. StandIn.IsFor(Standby) ? (IEnumerable<string>)["Wants=" + StandIn.GuardOf(Standby)] : [],
         .. Protection(Layer),
         "RuntimeDirectory=" + SocketDirectory["/run/".Length..],
-        "RuntimeDirectoryMode=0700",
+        $"RuntimeDirectoryMode={(IsOpen ? "0755" : "0700")}",
         // An immediate shutdown of the postmaster, which cleans up its shared memory; then whatever is left is killed.
         "KillMode=mixed",
         "KillSignal=SIGQUIT",
@@ -220,22 +201,12 @@ internal sealed record ScratchServer
         Standby.Host.TestAsync(RemoteCommand.Shell(
             """[ ! -e "$2" ] && [ ! -e "$4" ] && [ ! -e "$3" ] && [ "$(systemctl show -p LoadState "$1")" = LoadState=not-found ]""", Unit, Layer, SocketDirectory, WalFolder).AsRoot(), cancel);
 
-    /// <summary>
-    /// What it is doing. With <paramref name="patience"/>, tenths of a second, the host itself waits until it takes connections or has ended, so that the news come at once.
-    /// </summary>
-    public async Task<ScratchLook> LookAsync(int patience, CancellationToken cancel)
-    {
-        var said = await Standby.Host.RunCheckedAsync(RemoteCommand.Shell(LookScript, Unit, Layer, patience.ToString(CultureInfo.InvariantCulture), Standby.DataDirectory, Standby.Program("pg_controldata")).AsRoot(), cancel).ConfigureAwait(false);
-        return ScratchLook.Parse(said.Output);
-    }
-
     // The 8th line of postmaster.pid says "ready" when connections are taken. Source: src/include/utils/pidfile.h.
-    private const string LookScript =
+    protected override string LookScript =>
         """
         while :; do
           state=$(systemctl show "$1" -p ActiveState -p Result -p ExecMainStatus -p MainPID -p Job -p InvocationID)
-          pid=$(ls "$2"/*/upper/postmaster.pid 2>/dev/null | head -n 1)
-          ready=; [ -z "$pid" ] || ready=$(sed -n '8s/ *$//p' "$pid")
+          ready=; for pid in "$2"/*/upper/postmaster.pid; do [ ! -f "$pid" ] || { read -r _; read -r _; read -r _; read -r _; read -r _; read -r _; read -r _; read -r ready; } 2>/dev/null < "$pid"; done
           case $state in *ActiveState=active* | *Job=[1-9]*) ;; *) break ;; esac
           [ "$ready" != ready ] && [ "$3" -gt 0 ] || break
           set -- "$1" "$2" "$(($3 - 1))" "$4" "$5"
@@ -244,6 +215,7 @@ internal sealed record ScratchServer
         echo "$state"
         echo "Ready=$ready"
         [ ! -e "$4/postmaster.pid" ] || echo StandbyRuns=yes
+        [ ! -f "$2/facts" ] || sed -n 's/^target /Target=/p' "$2/facts"
         [ ! -f "$2/settings" ] || echo "Launched=$(date -u -r "$2/settings" +%Y-%m-%dT%H:%M:%S.%3NZ)"
         if [ "$ready" = ready ]; then
           echo "Bytes=$(du -sB1 -- "$2" | cut -f 1)"
@@ -272,7 +244,8 @@ internal sealed record ScratchServer
         $"ReadWritePaths=\"{writable.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)}\"",
     ];
 
-    private static string Lines(IEnumerable<string> lines) => string.Concat(lines.Select(l => l + "\n"));
+    /// <summary>A target in one line, which tells one layer from another.</summary>
+    internal static string Word(RecoveryTarget target) => string.Concat(target.ToString()!.Where(c => !char.IsControl(c)));
 
     private static string ReadScript()
     {
@@ -324,6 +297,12 @@ internal sealed record ScratchLook
     /// <summary>It is at work, or about to be, on files that nobody else touches.</summary>
     public bool IsUnderWay => IsAlive && (!StandbyRuns || IsQueued);
 
+    /// <summary>The target that its layer was made for; null where that says nothing of it.</summary>
+    public string? Target { get; init; }
+
+    /// <summary>It is, and for this target: a recovery that is moved has for a moment a layer at the earlier one.</summary>
+    public bool IsUnderWayFor(RecoveryRecord record) => IsUnderWay && (Target is null || Target == ScratchServer.Word(record.Target.ToTarget()));
+
     public static ScratchLook Parse(string output)
     {
         var lines = output.Split('\n').Select(l => l.TrimEnd('\r').Split('=', 2)).Where(p => p.Length == 2).ToLookup(p => p[0], p => p[1]);
@@ -340,6 +319,7 @@ internal sealed record ScratchLook
             LaunchedAt = DateTimeOffset.TryParse(Value("Launched"), CultureInfo.InvariantCulture, out var launched) ? launched : null,
             LayerBytes = long.TryParse(Value("Bytes"), NumberStyles.None, CultureInfo.InvariantCulture, out var bytes) ? bytes : null,
             StandbyReplayed = Lsn.TryParse(Value("Replayed"), out var replayed) ? replayed : null,
+            Target = lines["Target"].FirstOrDefault(),
             Segment = lines["Segment"].FirstOrDefault(),
             Log = new ScratchLog([.. lines["Log"]]),
         };

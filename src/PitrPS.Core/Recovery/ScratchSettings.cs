@@ -4,7 +4,7 @@ using PitrPS.Servers;
 namespace PitrPS.Recovery;
 
 /// <summary>
-/// The settings of the scratch server, all on its command line, where they win over every file that it shares with the standby.
+/// The settings of a recovered server, on its command line, where they win over every file that it shares with the standby.
 /// Source: PostgreSQL documentation, "Recovery Target", "Archive Recovery"; src/backend/access/transam/xlogrecovery.c.
 /// </summary>
 internal static class ScratchSettings
@@ -18,22 +18,18 @@ internal static class ScratchSettings
     private static readonly string[] Workers = ["pg_cron", "pg_partman_bgw", "pg_net", "pg_squeeze", "pglogical", "spock", "bdr", "repmgr"];
 
     /// <summary>"name=value" for each setting.</summary>
-    public static IReadOnlyList<string> Of(PgServer standby, ScratchServer scratch, ResolvedTarget target, HostSurvey survey, string restoreCommand)
+    public static IReadOnlyList<string> Of(RecoveredServer server, ResolvedTarget target, HostSurvey survey, string restoreCommand)
     {
+        var standby = server.Standby;
         var prepared = int.TryParse(survey.Settings.GetValueOrDefault("max_prepared_transactions"), NumberStyles.None, CultureInfo.InvariantCulture, out var set) ? set : 0;
         var settings = new SortedDictionary<string, string>(StringComparer.Ordinal)
         {
-            ["config_file"] = standby.ConfigDirectory + "/postgresql.conf",
-            ["data_directory"] = standby.DataDirectory,
-            ["hba_file"] = $"{standby.DataDirectory}/{HbaFile}",
-            ["external_pid_file"] = scratch.SocketDirectory + "/pid",
-            ["cluster_name"] = "pitrps-scratch",
-
-            // Nobody but the host's own database user reaches it.
-            ["listen_addresses"] = "",
-            ["port"] = scratch.Port.ToString(CultureInfo.InvariantCulture),
-            ["unix_socket_directories"] = scratch.SocketDirectory,
-            ["unix_socket_permissions"] = "0700",
+            ["config_file"] = server.OwnConfig + "/postgresql.conf",
+            ["data_directory"] = server.OwnData,
+            ["hba_file"] = $"{server.OwnData}/{HbaFile}",
+            ["external_pid_file"] = server.SocketDirectory + "/pid",
+            ["port"] = server.Port.ToString(CultureInfo.InvariantCulture),
+            ["unix_socket_directories"] = server.SocketDirectory,
             ["unix_socket_group"] = "",
             ["ssl"] = "off",
             ["bonjour"] = "off",
@@ -51,27 +47,17 @@ internal static class ScratchSettings
             // The target, in the same start as the delay of 0: with the delay it is not reached, and lowered later it would let a record through.
             ["recovery_min_apply_delay"] = "0",
             ["restore_command"] = restoreCommand,
-            ["recovery_target_inclusive"] = "off",
-            ["recovery_target_timeline"] = target.Timeline.ToString(CultureInfo.InvariantCulture),
             ["recovery_target_action"] = "promote",
-            [target.Setting.Name] = target.Setting.Value,
 
-            // Without hot standby it takes no locks for the primary's sessions, and settings that are lower than the primary's do not stop it.
+            // Without hot standby it takes no locks for the primary's sessions, and settings that are lower than the primary's do not stop it; but it takes over what was prepared there.
             ["hot_standby"] = "off",
-            ["max_prepared_transactions"] = Math.Max(256, 2 * prepared).ToString(CultureInfo.InvariantCulture),
+            ["max_prepared_transactions"] = Math.Max(Math.Max(256, 2 * prepared), target.RequiredSettings.GetValueOrDefault("max_prepared_transactions")).ToString(CultureInfo.InvariantCulture),
 
-            // Thrown away in any case: no safety, no background work, no restartpoint.
-            ["fsync"] = "off",
-            ["full_page_writes"] = "off",
-            ["synchronous_commit"] = "off",
+            // No work of its own in the background.
             ["wal_recycle"] = "off",
             ["wal_init_zero"] = "off",
             ["wal_keep_size"] = "0",
-            ["max_wal_size"] = "1TB",
-            ["checkpoint_timeout"] = "1d",
             ["autovacuum"] = "off",
-            ["restart_after_crash"] = "off",
-            ["dynamic_shared_memory_type"] = "mmap",
             ["timescaledb.max_background_workers"] = "0",
 
             // Its log is read.
@@ -89,6 +75,11 @@ internal static class ScratchSettings
             ["lc_messages"] = "C",
             ["update_process_title"] = "on",
         };
+        foreach (var (name, value) in target.Settings)
+        {
+            settings[name] = value;
+        }
+
         if (PgVersion.HasStatsTempDirectory(standby.Version))
         {
             settings["stats_temp_directory"] = "pg_stat_tmp";
@@ -109,6 +100,11 @@ internal static class ScratchSettings
         if (quiet.Length < libraries.Length)
         {
             settings["shared_preload_libraries"] = string.Join(", ", quiet);
+        }
+
+        foreach (var (name, value) in server.OwnSettings(survey).Where(s => s.Value is not null))
+        {
+            settings[name] = value!;
         }
 
         return [.. settings.Select(s => $"{s.Key}={s.Value}")];

@@ -10,22 +10,51 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
 {
     private readonly WalScan _scan = new(range, feedback);
 
+    /// <summary>With the conditions, which take one or (on 13) three more passes through the WAL.</summary>
+    /// <exception cref="PitrException">What <see cref="FindAsync"/> refuses.</exception>
+    public async Task<(ResolvedTarget Target, TargetConditions Conditions)> FindWithConditionsAsync(RecoveryTarget target, CancellationToken cancel)
+    {
+        var lines = new List<string>();
+        var found = await ResolveAsync(target, lines, cancel).ConfigureAwait(false);
+        return (found, await TargetConditions.ReadAsync(standby, position, _scan, found, lines, feedback, cancel).ConfigureAwait(false));
+    }
+
     /// <exception cref="PitrException">
-    /// <c>PitrPS.TargetAlreadyReplayed</c>, <c>PitrPS.TargetBeyondWal</c>, <c>PitrPS.TargetNotFound</c>, <c>PitrPS.WalMissing</c> or <c>PitrPS.WalUnreadable</c>.
+    /// <c>PitrPS.TargetAlreadyReplayed</c>, <c>PitrPS.TargetBeyondWal</c>, <c>PitrPS.TargetNotFound</c>, <c>PitrPS.WalMissing</c>, <c>PitrPS.WalUnreadable</c> or <c>PitrPS.WalMinimal</c>.
     /// </exception>
-    public async Task<ResolvedTarget> FindAsync(RecoveryTarget target, CancellationToken cancel)
+    public Task<ResolvedTarget> FindAsync(RecoveryTarget target, CancellationToken cancel) => ResolveAsync(target, null, cancel);
+
+    private async Task<ResolvedTarget> ResolveAsync(RecoveryTarget target, List<string>? running, CancellationToken cancel)
     {
         var resolved = target switch
         {
             RecoveryTarget.Lsn lsn => await AtPositionAsync(target, lsn.Position, cancel).ConfigureAwait(false),
-            RecoveryTarget.Time time => await AtFirstAsync(target, TimeCondition(time.At), _ => true, cancel).ConfigureAwait(false),
-            RecoveryTarget.Xid xid => await AtFirstAsync(target, CommitCondition(xid.TransactionId), _ => true, cancel).ConfigureAwait(false),
+            RecoveryTarget.Time time => await AtFirstAsync(target, TimeCondition(time.At, time.Inclusive), _ => true, cancel).ConfigureAwait(false),
+            RecoveryTarget.Xid xid => await AtFirstAsync(target, EndCondition(xid.TransactionId), _ => true, cancel).ConfigureAwait(false),
             RecoveryTarget.Name point => await AtFirstAsync(target, "/ desc: RESTORE_POINT /", line => NameOf(line) == point.Value, cancel).ConfigureAwait(false) with { RestorePoint = point.Value },
+            RecoveryTarget.Immediate => await AtOnceAsync(target, cancel).ConfigureAwait(false),
             _ => throw new ArgumentOutOfRangeException(nameof(target)),
         };
         // Every record up to there is read, whatever is asked for; and a tablespace that is made in that WAL needs a layer, too.
         var tablespaces = new List<string>();
-        var end = await _scan.ReadAsync(range.From, resolved.Stop, WalFilter.Of(standby.Version, ["Tablespace"], "/ desc: CREATE /"), line => tablespaces.AddRange(TablespaceOf(line)), cancel).ConfigureAwait(false);
+        var settings = position.RequiredSettings.ToDictionary();
+        string? minimal = null;
+        void Take(string line)
+        {
+            tablespaces.AddRange(TablespaceOf(line));
+            foreach (var (name, value) in ParametersOf(line))
+            {
+                settings[name] = Math.Max(settings.GetValueOrDefault(name), value);
+            }
+
+            minimal ??= line.Contains(" wal_level=minimal", StringComparison.Ordinal) ? line : null;
+            running?.Add(line);
+        }
+
+        var filter = running is null
+            ? WalFilter.Of(standby.Version, ["Tablespace", "XLOG"], "/^rmgr: Tablespace .* desc: CREATE / || / desc: PARAMETER_CHANGE /")
+            : WalFilter.Of(standby.Version, ["Tablespace", "XLOG", "Standby"], RecoveryLocks.Condition + " || /^rmgr: Tablespace .* desc: CREATE /");
+        var end = await _scan.ReadAsync(range.From, resolved.StopsAfter ? resolved.Stop + 1 : resolved.Stop, filter, Take, cancel).ConfigureAwait(false);
         if (end.Problem is { } problem)
         {
             throw new PitrException("PitrPS.WalUnreadable", ErrorKind.InvalidData,
@@ -33,15 +62,29 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
                 $"See whether the archive has a good copy of segment {range.PieceAt(end.Reached)?.Segment.Name}, and put it in the place of the bad one; or recover to before {end.Reached}. The standby runs on and has not been touched.", standby);
         }
 
-        return resolved with { Tablespaces = tablespaces };
+        if (minimal is not null && Lsn.Parse(RecordLsn().Match(minimal).Groups[1].Value) is var at)
+        {
+            throw new PitrException("PitrPS.WalMinimal", ErrorKind.InvalidData,
+                $"At {at} the primary of {standby.Id} was started with wal_level = minimal. The WAL after that does not hold all changes, and no recovery goes past it.",
+                $"Recover to before it: -TargetLsn {at}. What came later is only on the primary. The standby runs on and has not been touched.", standby);
+        }
+
+        return resolved with { Tablespaces = tablespaces, RequiredSettings = settings };
     }
 
-    /// <summary>The awk condition for the first commit or abort at or after this time. pg_waldump prints both with the same number of digits, so text compares as time does.</summary>
-    internal static string TimeCondition(DateTimeOffset at) => string.Create(CultureInfo.InvariantCulture,
-        $$"""!found && / desc: (COMMIT|ABORT)/ && match($0, /[0-9]+-[0-9][0-9]-[0-9][0-9] [0-9:.]+ UTC/) && substr($0, RSTART, 26) >= "{{at.ToUniversalTime():yyyy-MM-dd HH:mm:ss.ffffff}}" && (found = 1)""");
+    /// <summary>
+    /// The awk condition for the first commit or abort at or after this time; inclusive, the first after it. pg_waldump prints both with the same number of digits, so text compares as time does.
+    /// </summary>
+    internal static string TimeCondition(DateTimeOffset at, bool inclusive = false) => string.Create(CultureInfo.InvariantCulture,
+        $$"""!found && / desc: (COMMIT|ABORT)/ && match($0, /[0-9]+-[0-9][0-9]-[0-9][0-9] [0-9:.]+ UTC/) && substr($0, RSTART, 26) {{(inclusive ? ">" : ">=")}} "{{at.ToUniversalTime():yyyy-MM-dd HH:mm:ss.ffffff}}" && (found = 1)""");
 
-    /// <summary>The awk condition for the commit of a top-level transaction, prepared or not.</summary>
-    internal static string CommitCondition(uint xid) => string.Create(CultureInfo.InvariantCulture, $"/, tx: +{xid}, .* desc: COMMIT [0-9]/ || / desc: COMMIT_PREPARED {xid}: /");
+    /// <summary>The awk condition for the record with which a transaction ends, prepared or not: its own, or the commit of the top-level one that it is a part of.</summary>
+    internal static string EndCondition(uint xid) => string.Create(CultureInfo.InvariantCulture,
+        $"/, tx: +{xid}, .* desc: (COMMIT|ABORT) [0-9]/ || / desc: (COMMIT|ABORT)_PREPARED {xid}: / || / desc: COMMIT(_PREPARED [0-9]+:)? [0-9].*; subxacts:[ 0-9]* {xid}( |;|$)/");
+
+    /// <summary>The transaction that ends with this line; of a prepared one the one that was prepared.</summary>
+    internal static uint TransactionOf(string line) =>
+        EndedTransaction().Match(line) is { Success: true } match ? uint.Parse(match.Groups["prepared"] is { Success: true } prepared ? prepared.Value : match.Groups["tx"].Value, CultureInfo.InvariantCulture) : 0;
 
     /// <summary>The name in a line of pg_waldump about a restore point.</summary>
     internal static string? NameOf(string line) => RestorePointName().Match(line) is { Success: true } match ? match.Groups[1].Value : null;
@@ -52,6 +95,12 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
     /// <summary>The files that a commit removes.</summary>
     internal static IReadOnlyList<string> FilesOf(string line) =>
         RemovedFiles().Match(line) is { Success: true } match ? match.Groups[1].Value.Split(' ', StringSplitOptions.RemoveEmptyEntries) : [];
+
+    /// <summary>The settings in a line about those of the primary.</summary>
+    internal static IEnumerable<(string Name, long Value)> ParametersOf(string line) =>
+        line.Contains(" desc: PARAMETER_CHANGE ", StringComparison.Ordinal)
+            ? Parameter().Matches(line).Select(m => (ControlData.SettingOf(m.Groups[1].Value), long.Parse(m.Groups[2].Value, CultureInfo.InvariantCulture)))
+            : [];
 
     /// <summary>The directory in a line about the making of a tablespace.</summary>
     internal static IEnumerable<string> TablespaceOf(string line) =>
@@ -66,7 +115,16 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
             throw Beyond(target, $"the WAL that the standby has ends at {range.To}");
         }
 
-        return Resolved(start, line);
+        return Resolved(target, start, line);
+    }
+
+    // Recovery begins at the restartpoint and stops when it has applied what the standby had applied: it needs one record to begin with.
+    private async Task<ResolvedTarget> AtOnceAsync(RecoveryTarget target, CancellationToken cancel)
+    {
+        RequireComplete(position.Replayed);
+        return await _scan.FirstRecordAsync(range.From + 1, cancel).ConfigureAwait(false) is { Start: not null }
+            ? new ResolvedTarget(position.Replayed, range.TimelineAt(position.Replayed + -1), position.Replayed) { IsImmediate = true }
+            : throw Beyond(target, $"the WAL that the standby has ends at its last restartpoint, {range.From}, and PostgreSQL recovers nothing without a record after that");
     }
 
     private async Task<ResolvedTarget> AtFirstAsync(RecoveryTarget target, string condition, Func<string, bool> isIt, CancellationToken cancel)
@@ -81,22 +139,36 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
             throw target is RecoveryTarget.Time
                 ? Beyond(target, $"no transaction ended after that time in the WAL that the standby has, which is readable up to {end.Reached}")
                 : new PitrException("PitrPS.TargetNotFound", ErrorKind.ObjectNotFound,
-                    $"There is no {(target is RecoveryTarget.Name ? target.ToString() : $"commit of a top-level {target.ToString()![7..]}")} in the WAL that {standby.Id} has, from {range.From} to {end.Reached}.",
-                    "It may be older than that, not have arrived yet, or have another name; a subtransaction is named by its top-level one. Find-PgIncident shows what there is.", standby);
+                    $"{(target is RecoveryTarget.Xid { TransactionId: var xid } ? $"No transaction {xid} ends" : $"There is no {target}")} in the WAL that {standby.Id} has, from {range.From} to {end.Reached}.",
+                    "It may be older than that, not have arrived yet, or have another name. Find-PgIncident shows what there is.", standby);
         }
 
         var start = Lsn.Parse(RecordLsn().Match(found).Groups[1].Value);
         RequireNotReplayed(target, start);
-        return Resolved(start, found);
+        var resolved = Resolved(target, start, found);
+        return target is RecoveryTarget.Xid { TransactionId: var asked } ? resolved with { Notes = NotesOn(asked, found, start) } : resolved;
     }
 
-    private ResolvedTarget Resolved(Lsn start, string line)
+    /// <summary>What the line with which a transaction ends says beyond that.</summary>
+    internal static IReadOnlyList<string> NotesOn(uint xid, string line, Lsn start)
+    {
+        var top = TransactionOf(line);
+        var rolledBack = line.Contains(" desc: ABORT", StringComparison.Ordinal);
+        return
+        [
+            .. top == xid ? (string[])[] : [$"Transaction {xid} is a subtransaction of {top}, which ends at {start}."],
+            .. rolledBack ? (string[])[$"Transaction {top} was rolled back at {start}."] : [],
+        ];
+    }
+
+    private ResolvedTarget Resolved(RecoveryTarget target, Lsn start, string line)
     {
         // Each page of 8 KiB that the record reaches into has a header of up to 40 bytes.
         var length = LengthOf(line);
         var readTo = start + (length + (((length / 8192) + 2) * 40));
         RequireComplete(readTo < range.To ? readTo : range.To);
-        return new ResolvedTarget(start, range.TimelineAt(start), readTo) { Files = FilesOf(line) };
+        // Of a time, inclusive has found the first commit that is later; that one is not applied.
+        return new ResolvedTarget(start, range.TimelineAt(start), readTo) { Files = FilesOf(line), Inclusive = target is { Inclusive: true } and not RecoveryTarget.Time };
     }
 
     private void RequireNotReplayed(RecoveryTarget target, Lsn at)
@@ -140,11 +212,17 @@ internal sealed partial class TargetFinder(PgServer standby, StandbyPosition pos
     [GeneratedRegex(@"len \(rec/tot\): +\d+/ *(\d+),")]
     private static partial Regex TotalLength();
 
+    [GeneratedRegex(@", tx: +(?<tx>\d+), .* desc: (?:COMMIT|ABORT)(?:_PREPARED (?<prepared>\d+):)? ")]
+    private static partial Regex EndedTransaction();
+
     [GeneratedRegex(@", lsn: ([0-9A-F]+/[0-9A-F]+), ")]
     private static partial Regex RecordLsn();
 
     [GeneratedRegex("^rmgr: Tablespace .* desc: CREATE \\d+ \"(.*)\"$")]
     private static partial Regex TablespaceDirectory();
+
+    [GeneratedRegex(@" (max_\w+)=(\d+)")]
+    private static partial Regex Parameter();
 
     [GeneratedRegex(@"; rels: ([^;]*)")]
     private static partial Regex RemovedFiles();

@@ -23,12 +23,14 @@ internal static class UnfinishedRestore
     /// <summary>On the standby: the private key is in memory only.</summary>
     public static string StandbyFolder(string id) => $"{HostPaths.Run}/{NameOf(id)}";
 
-    public static Step Step(PgServer standby) => new("restore", "End a restore that was not finished, and take its key away", standby.Host)
+    public static Step Step(PgServer standby, string? clone) => StepOf(standby, RecoveryRecord.SubjectOf(standby, clone));
+
+    private static Step StepOf(PgServer standby, string subject) => new("restore", "End a restore that was not finished, and take its key away", standby.Host)
     {
-        IsDone = async run => await Journal.FindAsync(standby.Host, Operation, standby.Id, run.Cancel).ConfigureAwait(false) is null,
+        IsDone = async run => await Journal.FindAsync(standby.Host, Operation, subject, run.Cancel).ConfigureAwait(false) is null,
         Do = async run =>
         {
-            var journal = await Journal.FindAsync(standby.Host, Operation, standby.Id, run.Cancel).ConfigureAwait(false);
+            var journal = await Journal.FindAsync(standby.Host, Operation, subject, run.Cancel).ConfigureAwait(false);
             if (journal?.Notes.GetValueOrDefault(NoteKey) is { } note)
             {
                 using var task = JsonDocument.Parse(note);
@@ -39,8 +41,8 @@ internal static class UnfinishedRestore
                     + $"on {task.RootElement.GetProperty("primary").GetString()} it may have left {PrimaryFolder(id)}, which can be removed.");
             }
 
-            await run.RunAsync(Hosts.RemoteCommand.Of("rm", "-f", "--", Journal.PathOf(Operation, standby.Id)).AsRoot()).ConfigureAwait(false);
+            await run.RunAsync(Hosts.RemoteCommand.Of("rm", "-f", "--", Journal.PathOf(Operation, subject)).AsRoot()).ConfigureAwait(false);
         },
-        Preview = [$"rm {Journal.PathOf(Operation, standby.Id)}, after its unit, key and scripts"],
+        Preview = [$"rm {Journal.PathOf(Operation, subject)}, after its unit, key and scripts"],
     };
 }

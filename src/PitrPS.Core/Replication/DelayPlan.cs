@@ -20,10 +20,20 @@ internal static class DelayPlan
         }
 
         var frozen = standby.IsFrozen;
+        List<string> announcements = [];
         if (!standby.IsPlanned)
         {
             ServerDiscovery.WarnOfManager(standby, feedback);
-            frozen = await RequireChangeableAsync(standby, delay, feedback, cancel).ConfigureAwait(false);
+            (frozen, var now) = await RequireChangeableAsync(standby, delay, feedback, cancel).ConfigureAwait(false);
+            if (!frozen && delay < now)
+            {
+                announcements.Add($"The delay gets shorter, from {now:c} to {delay:c}: what was committed on the primary before that is applied at once, and this standby cannot bring back any more what it destroyed.");
+            }
+        }
+
+        if (frozen)
+        {
+            announcements.Add("The standby is frozen: the delay in force stays raised, the new one holds from Resume-WalReplay on.");
         }
 
         var remember = new Step("delay-remember", frozen ? "Note the delay that the standby goes back to when it is resumed" : "Note the delay", standby.Host)
@@ -41,7 +51,7 @@ internal static class DelayPlan
             Home = standby.Host,
             IsPlanned = standby.IsPlanned,
             WayBack = "Set-ReplicationDelay with the delay that it had",
-            Announcements = frozen ? ["The standby is frozen: the delay in force stays raised, the new one holds from Resume-WalReplay on."] : [],
+            Announcements = announcements,
             // Lowering the delay while replay is paused would let the record that is held back through at the resume.
             Steps = frozen ? [remember] : [.. OwnedSettings.Steps(standby, "delay", Freeze.DelayOf(milliseconds), SettingsReach.Reload), remember],
         };
@@ -49,7 +59,7 @@ internal static class DelayPlan
             () => standby with { ReplicationDelay = delay, IsPlanned = true });
     }
 
-    private static async Task<bool> RequireChangeableAsync(PgServer standby, TimeSpan delay, IFeedback feedback, CancellationToken cancel)
+    private static async Task<(bool IsFrozen, TimeSpan Delay)> RequireChangeableAsync(PgServer standby, TimeSpan delay, IFeedback feedback, CancellationToken cancel)
     {
         var facts = await Freeze.RequireStandbyAsync(standby, feedback, cancel).ConfigureAwait(false);
         if (facts.State is ReplayState.PausedByHand or ReplayState.PausedAtTarget or ReplayState.PausedForSettings
@@ -60,6 +70,7 @@ internal static class DelayPlan
                 "Freeze it with Suspend-WalReplay, or resume it first.", standby);
         }
 
-        return facts.State is ReplayState.Frozen or ReplayState.PauseLost;
+        // A recovery in place goes back to the delay that is noted, as a freeze does.
+        return (facts.State is ReplayState.Frozen or ReplayState.PauseLost || (facts.State == ReplayState.PausedAtTarget && facts.FrozenAt is not null), TimeSpan.FromMilliseconds(facts.DelayMilliseconds));
     }
 }

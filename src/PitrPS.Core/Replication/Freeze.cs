@@ -73,43 +73,49 @@ internal static class Freeze
     ];
 
     /// <summary>The steps that let a frozen standby go on with the delay that it had: the delay first, the pause last.</summary>
-    public static IReadOnlyList<Step> ThawSteps(PgServer standby, ServerState state)
-    {
-        var frozen = state.FrozenAt is not null && state.DelayMilliseconds is not null;
-        return
-        [
-            .. frozen ? OwnedSettings.Steps(standby, "thaw", state.DelayIsOurs == true ? DelayOf(state.DelayMilliseconds!.Value) : new Dictionary<string, string?> { [DelaySetting] = null }, SettingsReach.Reload) : [],
-            .. frozen ? (IReadOnlyList<Step>)[new Step("thaw-delay", $"See that the delay of {state.DelayMilliseconds} ms is in force", standby.Host)
-            {
-                IsDone = async run => (await ReplicationProbe.FactsAsync(standby, run.Feedback, run.Cancel).ConfigureAwait(false)).DelayMilliseconds == state.DelayMilliseconds,
-                Do = run => WaitAsync(standby, run, facts => facts.DelayMilliseconds == state.DelayMilliseconds,
-                    facts => new PitrException("PitrPS.DelayNotInForce", ErrorKind.InvalidResult,
-                        $"{standby.Id} still has a delay of {facts.DelayMilliseconds} ms in force instead of {state.DelayMilliseconds} ms, so replay stays frozen.",
-                        $"Look where else {DelaySetting} is set (pg_file_settings), then run the same command again.", standby)),
-            }] : [],
-            new("thaw-resume", "Resume replay", standby.Host)
-            {
-                IsDone = async run => !(await ReplicationProbe.FactsAsync(standby, run.Feedback, run.Cancel).ConfigureAwait(false)).IsPaused,
-                Do = async run =>
-                {
-                    // Asked again at the last moment: resuming at a target promotes, with standby.signal too.
-                    RefuseStops(standby, await ReplicationProbe.FactsAsync(standby, run.Feedback, run.Cancel).ConfigureAwait(false), run.Plan.Operation);
-                    await QueryAsync(standby, "SELECT pg_wal_replay_resume()", run).ConfigureAwait(false);
-                },
-                Preview = ["SELECT pg_wal_replay_resume()"],
-            },
-            new("thaw-forget", "Note that it is not frozen any more", standby.Host)
-            {
-                IsDone = async run => (await ServerState.ReadAsync(run.Host, standby.Name, run.Cancel).ConfigureAwait(false)).FrozenAt is null,
-                Do = run => ServerState.UpdateAsync(run.Host, standby.Name, was => was with { FrozenAt = null, DelayIsOurs = null, SocketRole = null }, run.Cancel),
-                Preview = [$"write {ServerState.PathOf(standby.Name)}"],
-            },
-        ];
-    }
+    public static IReadOnlyList<Step> ThawSteps(PgServer standby, ServerState state) => [.. DelayBack(standby, state, SettingsReach.Reload), .. GoOn(standby, state)];
+
+    /// <summary>The same for a frozen standby that is stopped, around the step that starts it: it comes up with its delay at once.</summary>
+    public static IReadOnlyList<Step> ThawSteps(PgServer standby, ServerState state, Step start) => [.. DelayBack(standby, state, SettingsReach.Files), start, .. GoOn(standby, state)];
 
     /// <summary>recovery_min_apply_delay in milliseconds, with the unit, as the file has it.</summary>
     public static Dictionary<string, string?> DelayOf(long milliseconds) =>
         new() { [DelaySetting] = milliseconds.ToString(CultureInfo.InvariantCulture) + "ms" };
+
+    private static bool HasDelay(ServerState state) => state is { FrozenAt: not null, DelayMilliseconds: not null };
+
+    private static IReadOnlyList<Step> DelayBack(PgServer standby, ServerState state, SettingsReach reach) => HasDelay(state)
+        ? OwnedSettings.Steps(standby, "thaw", state.DelayIsOurs == true ? DelayOf(state.DelayMilliseconds!.Value) : new Dictionary<string, string?> { [DelaySetting] = null }, reach)
+        : [];
+
+    private static IReadOnlyList<Step> GoOn(PgServer standby, ServerState state) =>
+    [
+        .. HasDelay(state) ? (IReadOnlyList<Step>)[new Step("thaw-delay", $"See that the delay of {state.DelayMilliseconds} ms is in force", standby.Host)
+        {
+            IsDone = async run => (await ReplicationProbe.FactsAsync(standby, run.Feedback, run.Cancel).ConfigureAwait(false)).DelayMilliseconds == state.DelayMilliseconds,
+            Do = run => WaitAsync(standby, run, facts => facts.DelayMilliseconds == state.DelayMilliseconds,
+                facts => new PitrException("PitrPS.DelayNotInForce", ErrorKind.InvalidResult,
+                    $"{standby.Id} still has a delay of {facts.DelayMilliseconds} ms in force instead of {state.DelayMilliseconds} ms, so replay stays frozen.",
+                    $"Look where else {DelaySetting} is set (pg_file_settings), then run the same command again.", standby)),
+        }] : [],
+        new("thaw-resume", "Resume replay", standby.Host)
+        {
+            IsDone = async run => !(await ReplicationProbe.FactsAsync(standby, run.Feedback, run.Cancel).ConfigureAwait(false)).IsPaused,
+            Do = async run =>
+            {
+                // Asked again at the last moment: resuming at a target promotes, with standby.signal too.
+                RefuseStops(standby, await ReplicationProbe.FactsAsync(standby, run.Feedback, run.Cancel).ConfigureAwait(false), run.Plan.Operation);
+                await QueryAsync(standby, "SELECT pg_wal_replay_resume()", run).ConfigureAwait(false);
+            },
+            Preview = ["SELECT pg_wal_replay_resume()"],
+        },
+        new("thaw-forget", "Note that it is not frozen any more", standby.Host)
+        {
+            IsDone = async run => (await ServerState.ReadAsync(run.Host, standby.Name, run.Cancel).ConfigureAwait(false)).FrozenAt is null,
+            Do = run => ServerState.UpdateAsync(run.Host, standby.Name, was => was with { FrozenAt = null, DelayIsOurs = null, SocketRole = null }, run.Cancel),
+            Preview = [$"write {ServerState.PathOf(standby.Name)}"],
+        },
+    ];
 
     /// <summary>The facts of what must be a running standby.</summary>
     /// <exception cref="PitrException"><c>PitrPS.NotAStandby</c>, <c>PitrPS.ServerNotRunning</c></exception>
@@ -139,7 +145,7 @@ internal static class Freeze
         {
             throw new PitrException("PitrPS.PausedAtTarget", ErrorKind.InvalidOperation,
                 $"{standby.Id} stands at a recovery target ({string.Join(", ", facts.Targets)}); to resume would promote it.",
-                $"Take the recovery_target settings out of its configuration and restart it; then {operation} is safe.", standby);
+                $"If a recovery in place has brought it there (Get-PitrRecovery), complete that: Get-PitrRecovery | Complete-PitrRecovery. Otherwise take the recovery_target settings out of its configuration and restart it; then {operation} is safe.", standby);
         }
 
         if (facts.State == ReplayState.PausedForSettings)

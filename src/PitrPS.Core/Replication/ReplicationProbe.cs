@@ -53,7 +53,7 @@ internal static class ReplicationProbe
     /// <summary>A standby's status from what was read; pure.</summary>
     public static ReplicationStatus Of(ReplicationStatus status, ReplayFacts facts, ServerState state, bool? archiveMounted)
     {
-        var delay = facts.DelayIsRaised && state is { FrozenAt: not null, DelayMilliseconds: { } kept } ? kept : facts.DelayMilliseconds;
+        var delay = (facts.DelayIsRaised || facts.Targets.Count > 0) && state is { FrozenAt: not null, DelayMilliseconds: { } kept } ? kept : facts.DelayMilliseconds;
         var effective = TimeSpan.FromMilliseconds(facts.DelayMilliseconds);
         var warnings = new List<string>();
         switch (facts.State)
@@ -65,7 +65,7 @@ internal static class ReplicationProbe
                 warnings.Add("Replay was paused by hand: a restart would thaw it. Suspend-WalReplay makes it a freeze that a crash does not undo.");
                 break;
             case ReplayState.PausedAtTarget:
-                warnings.Add("Replay stands at a recovery target; resuming it would promote this standby.");
+                warnings.Add("Replay stands at a recovery target; resuming it would promote this standby. If a recovery in place has brought it there (Get-PitrRecovery), Complete-PitrRecovery lets it go on.");
                 break;
             case ReplayState.PausedForSettings:
                 warnings.Add("Replay stands because settings are lower than the primary's; resuming it would shut this standby down.");
@@ -74,7 +74,7 @@ internal static class ReplicationProbe
 
         if (facts.Targets.Count > 0 && facts.State != ReplayState.PausedAtTarget)
         {
-            warnings.Add($"A recovery target is left in the configuration and will stop this standby one day: {string.Join(", ", facts.Targets)}.");
+            warnings.Add(facts.FrozenAt is not null ? $"It replays up to a recovery target: {string.Join(", ", facts.Targets)}. A recovery in place does that (Get-PitrRecovery)." : $"A recovery target is left in the configuration and will stop this standby one day: {string.Join(", ", facts.Targets)}.");
         }
 
         if (facts.TooLow.Count > 0)

@@ -63,7 +63,7 @@ public sealed record ReplicationStatus
     /// <summary>Bytes that were received and not replayed.</summary>
     public long? HeldBackBytes { get; init; }
 
-    /// <summary>The delay that is set, or while frozen the one that Resume-WalReplay puts back.</summary>
+    /// <summary>The delay that is set, or, while frozen or recovered in place, the one that Resume-WalReplay or Complete-PitrRecovery puts back.</summary>
     public TimeSpan? Delay { get; init; }
 
     /// <summary>The delay in force now: while frozen the largest there is, 24.8 days.</summary>
@@ -88,8 +88,8 @@ public sealed record ReplicationStatus
     public bool? ArchiveMounted { get; init; }
 
     /// <summary>On a primary: who streams from it.</summary>
-    public IReadOnlyList<ConnectedStandby> Standbys { get; init; } = [];
+    public IReadOnlyList<ConnectedStandby> Standbys { get; init => field = Listed.Of(value); } = [];
 
     /// <summary>What somebody should look at, a sentence each.</summary>
-    public IReadOnlyList<string> Warnings { get; init; } = [];
+    public IReadOnlyList<string> Warnings { get; init => field = Listed.Of(value); } = [];
 }

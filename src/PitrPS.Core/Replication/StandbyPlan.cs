@@ -19,6 +19,14 @@ internal sealed record StandbyOptions(PgServer Standby, PgServer Primary)
 
     /// <summary>The standby as the primary sees it, when that is not the address of its route to the primary.</summary>
     public string? StandbyAddress { get; init; }
+
+    /// <summary>Reset-PgStandby: the server is of the primary's cluster and has gone its own way; its data give way to the primary's.</summary>
+    public bool Reset { get; init; }
+
+    /// <summary>Reset also a server that somebody writes to.</summary>
+    public bool Force { get; init; }
+
+    public string Operation => Reset ? "Reset-PgStandby" : "New-PgStandby";
 }
 
 /// <summary>
@@ -27,6 +35,10 @@ internal sealed record StandbyOptions(PgServer Standby, PgServer Primary)
 /// </summary>
 internal sealed class StandbyPlan
 {
+    private const string SeenEmpty = "the cluster was seen to be empty";
+
+    private static readonly TimeSpan FollowLimit = TimeSpan.FromSeconds(60);
+
     private readonly PgServer _standby;
     private readonly PgServer _primary;
     private readonly StandbyNames _names;
@@ -36,6 +48,7 @@ internal sealed class StandbyPlan
     private readonly IFeedback _feedback;
 
     private readonly bool _isFollowing;
+    private readonly bool _isReset;
 
     private StandbyPlan(StandbyOptions options, PrimaryLink link, bool isFollowing, string standbyAddress, byte[] certificate, IFeedback feedback)
     {
@@ -44,6 +57,7 @@ internal sealed class StandbyPlan
         _names = StandbyNames.Of(_standby);
         _link = link;
         _isFollowing = isFollowing;
+        _isReset = options.Reset && !isFollowing;
         _standbyAddress = standbyAddress;
         _certificate = certificate;
         _feedback = feedback;
@@ -53,6 +67,8 @@ internal sealed class StandbyPlan
 
     // On some families the configuration files lie among the data, and the base backup brings the primary's.
     private bool IsConfiguredInside => (_standby.ConfigDirectory + "/").StartsWith(_standby.DataDirectory + "/", StringComparison.Ordinal);
+
+    private string HbaAddress => _standbyAddress + (_standbyAddress.Contains(':') ? "/128" : "/32");
 
     private string OldDirectory => _standby.DataDirectory + ".pitrps-old";
 
@@ -66,18 +82,29 @@ internal sealed class StandbyPlan
         var isPlanned = standby.IsPlanned || primary.IsPlanned;
         RefusePair(standby, primary);
         var names = StandbyNames.Of(standby);
+        // One that is reset may have had another primary.
+        var before = options.Reset ? null : standby.Primary;
         var link = new PrimaryLink(
-            options.PrimaryAddress ?? standby.Primary?.Address ?? primary.Host.Address, primary.Port,
-            options.PrimarySshPort ?? standby.Primary?.SshPort ?? primary.Host.Port, names.Slot, primary.Host.Name, primary.Name);
+            options.PrimaryAddress ?? before?.Address ?? primary.Host.Address, primary.Port,
+            options.PrimarySshPort ?? before?.SshPort ?? primary.Host.Port, names.Slot, primary.Host.Name, primary.Name);
         var address = options.StandbyAddress ?? standby.Host.Address;
         byte[] certificate = [];
-        var isFollowing = !isPlanned && standby.IsRunning && IsStandbyOf(standby, primary);
+        var isFollowing = !isPlanned && standby.IsRunning && IsStandbyOf(standby, primary)
+            && (!options.Reset || (await ReplicationProbe.FactsAsync(standby, feedback, cancel).ConfigureAwait(false)).Receiver == "streaming");
+        IReadOnlyList<string> lost = [];
         if (!isPlanned)
         {
             await RequirePrimaryAsync(primary, feedback, cancel).ConfigureAwait(false);
             certificate = await CertificateAsync(primary, feedback, cancel).ConfigureAwait(false);
             address = options.StandbyAddress ?? await AddressTowardsAsync(standby, link, cancel).ConfigureAwait(false);
-            await RequireReplaceableAsync(standby, primary, feedback, cancel).ConfigureAwait(false);
+            if (!options.Reset)
+            {
+                await RequireReplaceableAsync(standby, primary, feedback, cancel).ConfigureAwait(false);
+            }
+            else if (!isFollowing && await Journal.FindAsync(standby.Host, options.Operation, standby.Id, cancel).ConfigureAwait(false) is null)
+            {
+                lost = await StandbyReset.RequireAsync(standby, primary, options.Force, feedback, cancel).ConfigureAwait(false);
+            }
         }
 
         if (isFollowing)
@@ -88,7 +115,7 @@ internal sealed class StandbyPlan
         var self = new StandbyPlan(options, link, isFollowing, address, certificate, feedback);
         var plan = new Plan
         {
-            Operation = "New-PgStandby",
+            Operation = options.Operation,
             Subject = standby.Id,
             Home = standby.Host,
             OtherHosts = [primary.Host],
@@ -96,6 +123,7 @@ internal sealed class StandbyPlan
             WayBack = "Remove-PgStandby",
             Parameters = new Dictionary<string, string> { ["Primary"] = $"{link.Address}:{link.Port}" },
             Announcements = isFollowing ? await OwnedSettings.AnnouncementsAsync(standby, self.Settings(), feedback, cancel).ConfigureAwait(false)
+                : options.Reset ? lost
                 : IsStandbyOf(standby, primary) ? [] : [$"{standby.Id} is stopped, and its empty cluster is replaced by a base backup of {primary.Id}."],
             Steps = self.Steps(),
         };
@@ -190,17 +218,26 @@ internal sealed class StandbyPlan
 
     private static async Task RequireReplaceableAsync(PgServer standby, PgServer primary, IFeedback feedback, CancellationToken cancel)
     {
-        if (IsStandbyOf(standby, primary) || standby.SystemIdentifier is null
-            || await Journal.FindAsync(standby.Host, "New-PgStandby", standby.Id, cancel).ConfigureAwait(false) is not null)
+        if (IsStandbyOf(standby, primary) || standby.SystemIdentifier is null)
+        {
+            return;
+        }
+
+        // An earlier run may have been ended long ago; its cluster is asked once more before it is replaced.
+        var isBegun = await Journal.FindAsync(standby.Host, "New-PgStandby", standby.Id, cancel).ConfigureAwait(false) is not null;
+        if (isBegun && !standby.IsRunning)
         {
             return;
         }
 
         if (standby.IsStandby || standby.SystemIdentifier == primary.SystemIdentifier || !await IsEmptyAsync(standby, feedback, cancel).ConfigureAwait(false))
         {
-            throw new PitrException("PitrPS.DataDirectoryInUse", ErrorKind.ResourceExists,
-                $"{standby.Id} is not an empty new cluster: its data directory {standby.DataDirectory} would be lost.",
-                "Give a server that Install-PgServer has just made (another -Name or -Port will do), or move these data away yourself first.", standby);
+            throw InUse(standby);
+        }
+
+        if (isBegun)
+        {
+            return;
         }
 
         var needed = await SizeAsync(primary, feedback, cancel).ConfigureAwait(false);
@@ -213,7 +250,11 @@ internal sealed class StandbyPlan
         }
     }
 
-    // Only what initdb makes: no further database, and no table of a user in the database postgres.
+    private static PitrException InUse(PgServer standby) => new("PitrPS.DataDirectoryInUse", ErrorKind.ResourceExists,
+        $"{standby.Id} is not an empty new cluster{(standby.IsRunning ? "" : " that can be asked")}: its data directory {standby.DataDirectory} would be lost.",
+        "Give a server that Install-PgServer has just made (another -Name or -Port will do), or move these data away yourself first.", standby);
+
+    // Only what initdb makes: no further database, and no table or large object of a user in the database postgres.
     private static async Task<bool> IsEmptyAsync(PgServer server, IFeedback feedback, CancellationToken cancel)
     {
         if (!server.IsRunning)
@@ -224,7 +265,7 @@ internal sealed class StandbyPlan
         return (await ServerSql.QueryAsync(server, "postgres",
             """
             SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1'))
-               AND NOT EXISTS (SELECT FROM pg_class WHERE oid >= 16384)
+               AND NOT EXISTS (SELECT FROM pg_class WHERE oid >= 16384) AND NOT EXISTS (SELECT FROM pg_largeobject_metadata)
             """, feedback, cancel).ConfigureAwait(false))[0].Flag(0);
     }
 
@@ -238,16 +279,17 @@ internal sealed class StandbyPlan
         Planning.Steps.Directory(_standby.Host, "standby-directory", "Make the directory for what the standby needs to reach its primary", _names.Directory, 0x1ED /* 0755 */),
         Passfile(),
         Role(),
-        .. HbaFile.Steps(_primary, "standby", _names.Role, [new HbaEntry("hostssl", "replication", _names.Role, _standbyAddress + (_standbyAddress.Contains(':') ? "/128" : "/32"), "scram-sha-256")]),
+        .. HbaFile.Steps(_primary, "standby", _names.Role, [new HbaEntry("hostssl", "replication", _names.Role, HbaAddress, "scram-sha-256")]),
         Slot(),
         .. _standby.ArchiveMountPoint is not null ? [StandbyRegister.RegisterStep(_primary, _standby, _link.Slot)] : (Step[])[],
         Planning.Steps.File(_standby.Host, "standby-certificate", "Keep the primary's certificate, so that the connection can be verified",
             new RemoteFile(_names.Certificate, _certificate, 0x1A4 /* 0644 */)),
         Connection(),
+        .. _isReset ? new StandbyReset(_standby, _primary, _names, ConnectionString(), HbaAddress).Steps() : [],
         BaseBackup(),
         .. IsConfiguredInside ? [Configuration()] : (Step[])[],
         PutInPlace(),
-        Planning.Steps.Absent(_standby.Host, "standby-old", "Remove the empty cluster that was replaced", OldDirectory),
+        Planning.Steps.Absent(_standby.Host, "standby-old", _isReset ? "Remove the files that were replaced" : "Remove the empty cluster that was replaced", OldDirectory),
         .. OwnedSettings.Steps(_standby, "standby", Settings(), _isFollowing ? SettingsReach.Restart : SettingsReach.Files),
         ProvisionedRole.ShareStep(_primary, _standby, "standby-login"),
         BootStart.On(_standby, "standby-boot"),
@@ -269,6 +311,11 @@ internal sealed class StandbyPlan
         if (ArchiveScripts.RestoreCommandOf(_standby) is { } command)
         {
             settings["restore_command"] = command;
+        }
+        else if (_isReset)
+        {
+            // What pg_rewind was given.
+            settings["restore_command"] = null;
         }
 
         return settings;
@@ -349,7 +396,7 @@ internal sealed class StandbyPlan
 
                 await unit.ForgetAsync(run.Cancel).ConfigureAwait(false);
             },
-            Preview = [BackupCommand().Display],
+            Preview = [BackupCommand().Display, $"write {NewDirectory}/standby.signal, when all of it is on the disk"],
         };
     }
 
@@ -406,11 +453,20 @@ internal sealed class StandbyPlan
         };
     }
 
-    private Step PutInPlace() => new("standby-swap", $"Stop {_standby.Id} and put the base backup in the place of its empty cluster", _standby.Host)
+    private Step PutInPlace() => new("standby-swap", $"Stop {_standby.Id} and put the base backup in the place of its {(_isReset ? "files" : "empty cluster")}", _standby.Host)
     {
         IsDone = run => run.TestAsync(RemoteCommand.Shell("""[ -f "$1/standby.signal" ] && [ ! -e "$2" ]""", _standby.DataDirectory, NewDirectory).AsRoot()),
         Do = async run =>
         {
+            // Somebody may have filled it since the plan was made; what an earlier run has stopped was empty when it did.
+            var now = _standby with { IsRunning = await ServerControl.IsRunningAsync(_standby, run.Cancel).ConfigureAwait(false) };
+            if (!_isReset && (now.IsRunning ? !await IsEmptyAsync(now, run.Feedback, run.Cancel).ConfigureAwait(false)
+                : run.Recall(SeenEmpty) is null && await run.TestAsync(RemoteCommand.Of("test", "-e", _standby.DataDirectory + "/PG_VERSION").AsRoot()).ConfigureAwait(false)))
+            {
+                throw InUse(now);
+            }
+
+            await run.RememberAsync(SeenEmpty, "yes").ConfigureAwait(false);
             await ServerControl.StopAsync(_standby, run.Feedback, run.Cancel).ConfigureAwait(false);
             await run.RunAsync(RemoteCommand.Shell(
                 """
@@ -425,8 +481,8 @@ internal sealed class StandbyPlan
 
     private Step Remember() => new("standby-remember", "Note on the host whose standby it is", _standby.Host)
     {
-        IsDone = async run => (await ServerState.ReadAsync(run.Host, _standby.Name, run.Cancel).ConfigureAwait(false)).Primary == _link,
-        Do = run => ServerState.UpdateAsync(run.Host, _standby.Name, state => state with { Primary = _link }, run.Cancel),
+        IsDone = async run => await ServerState.ReadAsync(run.Host, _standby.Name, run.Cancel).ConfigureAwait(false) is { Promoted: null } state && state.Primary == _link,
+        Do = run => ServerState.UpdateAsync(run.Host, _standby.Name, state => state with { Primary = _link, Promoted = null }, run.Cancel),
         Preview = [$"write {ServerState.PathOf(_standby.Name)}"],
     };
 
@@ -435,12 +491,15 @@ internal sealed class StandbyPlan
         IsDone = async run => Follows(await FactsAsync(run).ConfigureAwait(false)),
         Do = async run =>
         {
-            var giveUp = DateTimeOffset.UtcNow + TimeSpan.FromSeconds(60);
-            while (!Follows(await FactsAsync(run).ConfigureAwait(false)))
+            // It first replays what the archive has, however much that is: something is wrong only when it stands still.
+            var (since, stands) = (DateTimeOffset.UtcNow, default(Lsn?));
+            for (var facts = await FactsAsync(run).ConfigureAwait(false); !Follows(facts); facts = await FactsAsync(run).ConfigureAwait(false))
             {
-                if (DateTimeOffset.UtcNow > giveUp)
+                (since, stands) = facts.Replayed == stands ? (since, stands) : (DateTimeOffset.UtcNow, facts.Replayed);
+                if (DateTimeOffset.UtcNow - since > FollowLimit)
                 {
-                    throw new PitrException("PitrPS.StandbyNotFollowing", ErrorKind.OperationTimeout, $"{_standby.Id} runs, but within 60 s it did not begin to stream from {_link.Address}.",
+                    throw new PitrException("PitrPS.StandbyNotFollowing", ErrorKind.OperationTimeout,
+                        $"{_standby.Id} runs, but for {FollowLimit.TotalSeconds:0} s it has stood at {stands?.ToString() ?? "its beginning"} and not begun to stream from {_link.Address}; it waits for {facts.StartupWait ?? "nothing"}, and its receiver is {facts.Receiver ?? "not there"}.",
                         "Its log says why; then run the same command again.", _standby);
                 }
 

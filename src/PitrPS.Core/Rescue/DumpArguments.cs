@@ -11,7 +11,7 @@ internal static class DumpArguments
     public static RemoteCommand Command(PgServer server, string database, IReadOnlyList<LostObject> relations) =>
         new RemoteCommand(
         [
-            server.Program("pg_dump"), "--schema-only", "--verbose", "--no-password", "--encoding=UTF8",
+            server.Program("pg_dump"), "--schema-only", "--verbose", "--no-password", "--encoding=UTF8", "--lock-wait-timeout=30s",
             "--host=" + server.SocketDirectory, "--port=" + server.Port.ToString(CultureInfo.InvariantCulture),
             .. relations.Count > 0 ? (IEnumerable<string>)["--strict-names"] : [],
             .. relations.Select(r => "--table=" + Pattern(r.Identity)),

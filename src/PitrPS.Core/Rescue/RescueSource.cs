@@ -181,6 +181,13 @@ internal sealed record RescueSource
         var sequences = objects.Where(o => o.IsSequence && o.Role is (LostRole.Own or LostRole.Need or LostRole.DependentNeed)).ToList();
         if (sequences.Count > 0)
         {
+            // From 15 on those of unlogged tables are unlogged as well; their values never were in the WAL, and while a server replays, reading them is an error.
+            var readable = (await scratch.QueryAsync($"SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY ({LostObjects.OidArray(sequences.Select(s => s.Oid))}) AND relpersistence <> 'u'", cancel).ConfigureAwait(false)).Select(r => (uint)r.Number(0)).ToHashSet();
+            sequences.RemoveAll(s => !readable.Contains(s.Oid));
+        }
+
+        if (sequences.Count > 0)
+        {
             // A sequence's state can only be read from itself; its name comes from its identity, which is quoted already.
             var values = await scratch.QueryAsync(string.Join(" UNION ALL ", sequences.Select(s =>
                 $"SELECT {s.Oid.ToString(CultureInfo.InvariantCulture)}, last_value, is_called FROM {s.Identity}")), cancel).ConfigureAwait(false);

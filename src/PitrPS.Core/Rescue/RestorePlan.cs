@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Security.Cryptography;
+using System.Text.RegularExpressions;
 using PitrPS.Archive;
 using PitrPS.Hosts;
 using PitrPS.Incidents;
@@ -22,7 +23,7 @@ internal sealed record RestoreOptions(PitrRecovery Recovery, PgServer To, IReadO
 /// Restore-PgTable: the standby sends the lost tables' rows to the primary, which makes the tables, takes the rows, counts them, and lets them be seen
 /// in one transaction. Nothing on the primary is changed unless all rows are there.
 /// </summary>
-internal static class RestorePlan
+internal static partial class RestorePlan
 {
     private const string Operation = UnfinishedRestore.Operation;
     private const string OutcomeNote = "outcome";
@@ -35,7 +36,7 @@ internal static class RestorePlan
             return OnlyPlanned(options);
         }
 
-        var journal = await Journal.FindAsync(recovery.Standby.Host, Operation, recovery.Standby.Id, cancel).ConfigureAwait(false);
+        var journal = await Journal.FindAsync(recovery.Standby.Host, Operation, recovery.Subject, cancel).ConfigureAwait(false);
         var earlier = journal?.Notes.GetValueOrDefault(UnfinishedRestore.NoteKey) is { } text ? RestoreTask.Parse(text) : null;
         if (earlier is not null && await IsToBeFinishedAsync(earlier, journal!, recovery.Standby, to, feedback, cancel).ConfigureAwait(false))
         {
@@ -45,7 +46,7 @@ internal static class RestorePlan
         if (recovery is not { State: RecoveryState.Ready, Scratch: { } scratch })
         {
             throw new PitrException("PitrPS.RecoveryNotReady", ErrorKind.InvalidOperation,
-                $"The recovered server of {recovery.Standby.Id} cannot be read: the recovery is {recovery.State switch { RecoveryState.Recovering => "still under way", _ => "lost (a reboot, or the standby was started)" }}.",
+                $"The recovered server of {recovery.Standby.Id} cannot be read: the recovery is {recovery.State switch { RecoveryState.Recovering => "still under way", RecoveryState.Stopped => "there, but the clone does not run", _ => "lost (a reboot, or the standby was started)" }}.",
                 "Run Invoke-PitrRecovery again as it was run before: it goes on, or makes the recovered server anew. Then run this command with what it emits.", recovery);
         }
 
@@ -236,7 +237,8 @@ internal static class RestorePlan
         var lines = output.Split('\n').Where(l => l.Trim().Length > 0 && !l.StartsWith("pitrps ", StringComparison.Ordinal)).ToList();
         // PostgreSQL's own words come first; what follows from them, and the definition they are about, is long.
         var first = lines.FindIndex(l => l.Contains("ERROR:", StringComparison.Ordinal) || l.Contains("FATAL:", StringComparison.Ordinal));
-        var said = string.Join(" ", first < 0 ? lines.TakeLast(6) : lines.Skip(first).Take(4));
+        var said = TableByNumber().Replace(string.Join(" ", first < 0 ? lines.TakeLast(6) : lines.Skip(first).Take(4)), found =>
+            task.Tables.Where(t => t.Numbers.Contains(int.Parse(found.Groups[1].Value, CultureInfo.InvariantCulture))).MinBy(t => t.Numbers.Count) is { } table ? $"table {table.Schema}.{table.Name}" : found.Value);
         const string untouched = "The transaction was rolled back: nothing was changed on the primary.";
         return said switch
         {
@@ -249,6 +251,10 @@ internal static class RestorePlan
                 "Mend what it says, then run the same command again.", to),
         };
     }
+
+    // A name could not be written into the transaction's own statement safely.
+    [GeneratedRegex(@"table (\d{1,9}) of the restore")]
+    private static partial Regex TableByNumber();
 
     /// <summary>Compares the catalogs, makes what is emitted, and records it for Complete-PitrRecovery.</summary>
     private static Step ProveStep(RestoreTask task, RestoreOptions options, PgServer? scratch, List<RestoredTable> results) =>
@@ -279,10 +285,10 @@ internal static class RestorePlan
                     proven.Add(restored);
                 }
 
-                await RecoveryRecord.MarkRestoredAsync(options.Recovery.Standby, [.. proven.Select(r => r.Proof).OfType<ProvenTable>()], run.Cancel).ConfigureAwait(false);
+                await RecoveryRecord.MarkRestoredAsync(options.Recovery.Standby, options.Recovery.CloneId, [.. proven.Select(r => r.Proof).OfType<ProvenTable>()], run.Cancel).ConfigureAwait(false);
                 results.AddRange(proven);
             },
-            Preview = ["read the catalogs of both servers", $"write {RecoveryRecord.PathOf(options.Recovery.Standby.Name)}"],
+            Preview = ["read the catalogs of both servers", $"write {RecoveryRecord.PathOf(options.Recovery.Standby.Name, options.Recovery.CloneId)}"],
         };
 
     private static async Task<Dictionary<string, IReadOnlyList<string>>> NotesAsync(
@@ -314,7 +320,7 @@ internal static class RestorePlan
     /// <summary>The tables that the record says are back, and that the primary still has.</summary>
     private static async Task<IReadOnlyList<RestoredTable>> AlreadyBackAsync(IReadOnlyList<IncidentTable> asked, PitrRecovery recovery, PgServer to, ISqlSession primary, CancellationToken cancel)
     {
-        var record = await RecoveryRecord.ReadAsync(recovery.Standby, cancel).ConfigureAwait(false);
+        var record = await RecoveryRecord.ReadAsync(recovery.Standby, recovery.CloneId, cancel).ConfigureAwait(false);
         var marks = record?.Restored.Where(r => r.To == to.Id && asked.Any(r.Is)).ToList() ?? [];
         if (marks.Count == 0)
         {
@@ -350,7 +356,7 @@ internal static class RestorePlan
         new Plan
         {
             Operation = Operation,
-            Subject = options.Recovery.Standby.Id,
+            Subject = options.Recovery.Subject,
             Home = options.Recovery.Standby.Host,
             OtherHosts = [options.To.Host],
             Steps = [.. steps],

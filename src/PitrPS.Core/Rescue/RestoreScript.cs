@@ -196,8 +196,9 @@ internal sealed record RestoreScript
             Copies = [.. source.Carried.Select(t => t.CopyIn(source.Encoding)), "COPY pg_temp.pitrps_sent FROM STDIN"],
             Finish = FinishText(source, outcomeFile),
             End = "DO $pitrps$ BEGIN IF NOT EXISTS (SELECT FROM pg_temp.pitrps_go WHERE word = 'go') THEN RAISE 'the standby has not said that this may be committed'; END IF; END $pitrps$;\n",
-            Rows = TextSettings + "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n" + string.Concat(source.Carried.Select(t => $"{t.CopyOut(source.Encoding)};\n\\echo '\\\\.'\n")) + "COMMIT;\n",
-            Proofs = TextSettings + string.Concat(source.Carried.Select(t => $"SELECT concat_ws(E'\\t', n, c, s) FROM ({RowProof.Query(t)}) q(n, c, s);\n")),
+            Rows = TextSettings + "SET lock_timeout = '30s';\nBEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n" + string.Concat(source.Carried.Select(t => $"{(t.Unlogged ? "" : t.CopyOut(source.Encoding) + ";\n")}\\echo '\\\\.'\n")) + "COMMIT;\n",
+            // An unlogged table has no rows there, and while a server replays, reading it is an error.
+            Proofs = TextSettings + "SET lock_timeout = '30s';\n" + string.Concat(source.Carried.Select(t => $"SELECT concat_ws(E'\\t', n, c, s) FROM ({(t.Unlogged ? $"VALUES ({t.Number}, 0, 0)" : RowProof.Query(t))}) q(n, c, s);\n")),
         };
     }
 

@@ -32,7 +32,7 @@ public sealed record RestoredTable
     public bool IsProven => !IsPlanned && RowsRecovered == RowsRestored && ChecksumRecovered == ChecksumRestored;
 
     /// <summary>Indexes, constraints, triggers, grants that came back with it, and what could not.</summary>
-    public IReadOnlyList<string> Notes { get; init; } = [];
+    public IReadOnlyList<string> Notes { get; init => field = Listed.Of(value); } = [];
 
     /// <summary>How long it took.</summary>
     public TimeSpan? Elapsed { get; init; }

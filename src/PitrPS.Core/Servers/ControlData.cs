@@ -16,7 +16,7 @@ internal sealed class ControlData
     /// </summary>
     public IReadOnlyDictionary<string, long> Settings => _facts.Where(f => f.Key.EndsWith(" setting", StringComparison.Ordinal)
             && long.TryParse(f.Value, NumberStyles.None, CultureInfo.InvariantCulture, out _))
-        .ToDictionary(f => NameOf(f.Key), f => long.Parse(f.Value, CultureInfo.InvariantCulture));
+        .ToDictionary(f => SettingOf(f.Key[..^" setting".Length]), f => long.Parse(f.Value, CultureInfo.InvariantCulture));
 
     public uint Timeline => uint.Parse(_facts["Latest checkpoint's TimeLineID"], CultureInfo.InvariantCulture);
 
@@ -31,11 +31,11 @@ internal sealed class ControlData
     public static async Task<ControlData> ReadAsync(PgServer server, CancellationToken cancel) => Parse((await server.Host.RunCheckedAsync(
         RemoteCommand.Of(server.Program("pg_controldata"), "-D", server.DataDirectory).As(server.OsUser), cancel).ConfigureAwait(false)).Output);
 
-    // pg_controldata says "max_prepared_xacts" and "max_worker_processes" its own way.
-    private static string NameOf(string key) => key[..^" setting".Length] switch
+    /// <summary>The setting that pg_controldata and pg_waldump call so: they say "max_prepared_xacts" and "max_locks_per_xact" their own way.</summary>
+    public static string SettingOf(string name) => name switch
     {
         "max_prepared_xacts" => "max_prepared_transactions",
         "max_locks_per_xact" => "max_locks_per_transaction",
-        var name => name,
+        _ => name,
     };
 }

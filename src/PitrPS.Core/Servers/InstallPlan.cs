@@ -45,7 +45,7 @@ internal static class InstallPlan
                 "Take letters, digits, '_' and '.' only: it becomes part of file and unit names.", options.Host);
         }
 
-        RefuseOrigin(options.Packages, options.Host);
+        options.Packages.Require(options.Host);
         var servers = await ServerDiscovery.GetAsync(options.Host, feedback, cancel).ConfigureAwait(false);
         var major = options.Version ?? await ChooseVersionAsync(options, servers, cancel).ConfigureAwait(false);
         var name = $"{major}/{options.Cluster}";
@@ -323,32 +323,5 @@ internal static class InstallPlan
                 (RemoteCommand[])[RemoteCommand.Of("firewall-cmd", "--quiet", "--permanent", "--add-port=" + rule), RemoteCommand.Of("firewall-cmd", "--quiet", "--add-port=" + rule)])
             : (RemoteCommand.Shell("""ufw status | awk -v r="$1" '$1 == r && /ALLOW/ { found = 1 } END { exit !found }'""", rule), [RemoteCommand.Of("ufw", "allow", rule)]);
         return Steps.Command(server.Host, "firewall", $"Let {rule} through the firewall ({firewall})", check.AsRoot(), [.. allow.Select(c => c.AsRoot())]);
-    }
-
-    // It becomes a line in a file of the package manager.
-    private static void RefuseOrigin(PackageOrigin origin, PgHost host)
-    {
-        if (origin.Uri is null)
-        {
-            return;
-        }
-
-        var isUri = System.Uri.TryCreate(origin.Uri, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" or "file" && uri.UserInfo.Length == 0;
-        if (!isUri || origin.Uri.Any(c => c <= ' ' || c > '~' || c is '"' or '\'' or '[' or ']' or '$' or '\\'))
-        {
-            throw new PitrException("PitrPS.InvalidRepository", ErrorKind.InvalidArgument, $"'{origin.Uri}' cannot be a package repository.",
-                "Give an http, https or file address of a repository, as the host sees it, without a user and password in it; or the path of a folder on the host that holds one.", host);
-        }
-
-        if (origin.HostsOwnOnly)
-        {
-            throw new PitrException("PitrPS.InvalidRepository", ErrorKind.InvalidArgument, "-RepositoryUri adds a package repository, -NoRepository forbids that.", "Give one of the two.", host);
-        }
-
-        if (origin.Key is null && !origin.AllowUnsigned)
-        {
-            throw new PitrException("PitrPS.RepositoryKeyMissing", ErrorKind.SecurityError, $"Nothing says which key the packages of {origin.Uri} are signed with.",
-                "Give the file of its public key with -RepositoryKey. If nobody has signed them and you trust them all the same, give -AllowUnsigned.", host);
-        }
     }
 }

@@ -49,6 +49,9 @@ internal static class PgVersion
     /// <summary>A COMMIT names the statistics that it drops, and with them each relation that it drops, by oid.</summary>
     public static bool CommitsDropStatistics(int major) => major >= 15;
 
+    /// <summary>pg_rewind takes --config-file, without which it finds no restore_command where the configuration lies apart from the data.</summary>
+    public static bool RewindsWithConfigFile(int major) => major >= 15;
+
     /// <summary>A page image in the WAL says which compression it has; before, there was only pglz.</summary>
     public static bool NamesImageCompression(int major) => major >= 15;
 
@@ -57,6 +60,9 @@ internal static class PgVersion
 
     /// <summary>The magic number of a page of WAL; null for a version that is not known. (src/include/access/xlog_internal.h, XLOG_PAGE_MAGIC)</summary>
     public static int? WalMagic(int major) => major switch { 13 => 0xD106, 14 => 0xD10D, 15 => 0xD110, 16 => 0xD113, 17 => 0xD116, 18 => 0xD118, _ => null };
+
+    /// <summary>READ_REPLICATION_SLOT says over a replication connection what a slot keeps.</summary>
+    public static bool ReadsReplicationSlots(int major) => major >= 15;
 
     /// <summary>archive_library exists beside archive_command.</summary>
     public static bool HasArchiveLibrary(int major) => major >= 15;

@@ -58,7 +58,7 @@ internal static class ServerControl
           if [ -f "$data/postmaster.pid" ]; then
             { read -r pid; read -r _; read -r started; read -r _; read -r _; read -r _; read -r _; read -r status; } < "$data/postmaster.pid"
             pid=${pid%%[!0-9]*}
-            [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd")" = "$(readlink -f "$data")" ] || pid=
+            [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$data" ] || pid=
           fi
           case $3 in
             accepting) [ -z "$pid" ] || [ "$status" != ready ] || break ;;

@@ -19,6 +19,7 @@ internal sealed class ServerScan
     {
         var scan = new ServerScan(host);
         var clusters = new List<Cluster>();
+        var stateFile = "";
         foreach (var line in output.Split('\n'))
         {
             var (name, value) = Split(line, '=');
@@ -27,8 +28,11 @@ internal sealed class ServerScan
                 case "cluster":
                     clusters.Add(new Cluster());
                     break;
+                case "statefile":
+                    stateFile = Decode(value);
+                    break;
                 case "state":
-                    scan.ReadState(value);
+                    scan.ReadState(stateFile, Decode(value));
                     break;
                 case "unitfile":
                     scan._unitFiles.Add(value);
@@ -150,17 +154,16 @@ internal sealed class ServerScan
         return runningIn.Length > 0 ? runningIn : startedBy.Length > 0 ? startedBy : null;
     }
 
-    private void ReadState(string value)
+    private void ReadState(string file, string content)
     {
-        var (file, content) = Split(value, ':');
         try
         {
-            _states[Decode(file)] = ServerState.Parse(Decode(content));
+            _states[file] = ServerState.Parse(content);
         }
         catch (System.Text.Json.JsonException e)
         {
             throw new PitrException("PitrPS.StateUnreadable", ErrorKind.InvalidData,
-                $"{HostPaths.Servers}/{Decode(file)} on {_host.Name} cannot be read: {e.Message}",
+                $"{HostPaths.Servers}/{file} on {_host.Name} cannot be read: {e.Message}",
                 "If a newer PitrPS wrote it, go on with that one. Otherwise look at the file, note what it says, and move it away.", _host, e);
         }
     }
@@ -189,14 +192,14 @@ internal sealed class ServerScan
         return at < 0 ? (line, "") : (line[..at], line[(at + 1)..]);
     }
 
-    private static string Decode(string base64) => Encoding.UTF8.GetString(Convert.FromBase64String(base64));
+    private static string Decode(string text) => text.StartsWith(':') ? text[1..] : Encoding.UTF8.GetString(Convert.FromBase64String(text));
 
     private sealed class Cluster
     {
         private readonly Dictionary<string, string> _values = [];
         private readonly Dictionary<string, string> _settings = [];
         private readonly Dictionary<string, string> _control = [];
-        private readonly List<(string Path, string[] Lines)> _files = [];
+        private readonly List<(string Path, List<string> Lines)> _files = [];
 
         public string this[string name] => _values.GetValueOrDefault(name, "");
 
@@ -217,8 +220,11 @@ internal sealed class ServerScan
             }
             else if (name == "file")
             {
-                var (path, lines) = Split(value, ':');
-                _files.Add((Decode(path), ConfigText.Lines(Decode(lines))));
+                _files.Add((Decode(value), []));
+            }
+            else if (name == "line")
+            {
+                _files[^1].Lines.Add(value);
             }
             else
             {

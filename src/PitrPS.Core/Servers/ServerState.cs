@@ -59,6 +59,9 @@ internal sealed record ServerState
     /// <summary>While frozen: the role to log in with by the socket, where it is not called as the OS user; a scratch server has the same.</summary>
     public string? SocketRole { get; init; }
 
+    /// <summary>How a standby that PitrPS promoted became a primary, so that the same command once more finds it done; gone when it is made a standby again.</summary>
+    public PromotionNote? Promoted { get; init; }
+
     public static string FileNameOf(string serverName) => HostPaths.FileName(serverName) + ".json";
 
     public static string PathOf(string serverName) => $"{HostPaths.Servers}/{FileNameOf(serverName)}";
@@ -86,3 +89,10 @@ internal sealed record ServerState
         }
     }
 }
+
+/// <summary>A promotion that has succeeded.</summary>
+/// <param name="Target">Where it was to stop, in words.</param>
+/// <param name="RecoveredTo">The WAL position at which the new timeline begins.</param>
+/// <param name="StartedAt">When it was started, by the clock of whoever did.</param>
+/// <param name="StartedBy">By whom, from where.</param>
+internal sealed record PromotionNote(string Target, string RecoveredTo, DateTimeOffset StartedAt, string StartedBy);

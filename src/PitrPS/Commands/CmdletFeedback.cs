@@ -45,7 +45,7 @@ internal static class ProgressRecords
 {
     public static ProgressRecord From(ProgressNote note)
     {
-        var record = new ProgressRecord(note.Activity.GetHashCode(StringComparison.Ordinal) & 0x7FFFFFFF, note.Activity, note.Status.Length > 0 ? note.Status : " ");
+        var record = new ProgressRecord(note.Activity.GetHashCode(StringComparison.Ordinal) & 0x7FFFFFFF, TerminalText.OneLine(note.Activity), note.Status.Length > 0 ? TerminalText.OneLine(note.Status) : " ");
         if (note.Completed)
         {
             record.RecordType = ProgressRecordType.Completed;

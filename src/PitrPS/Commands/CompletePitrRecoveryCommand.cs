@@ -5,7 +5,7 @@ using PitrPS.Servers;
 
 namespace PitrPS.Commands;
 
-/// <summary>Ends a recovery: the scratch server and its layer are thrown away, and the delayed standby goes on from where it was.</summary>
+/// <summary>Ends a recovery: the scratch server and its layer are thrown away, and the delayed standby goes on from where it was; in place, it is restarted without the target.</summary>
 /// <remarks>
 /// It waits for the last object of the pipeline and then acts once for each recovery. While a table of the incident is not proven to be back on the primary, it refuses;
 /// -Force throws the recovery away all the same. Nothing of the recovery is left on the host.
@@ -20,7 +20,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsLifecycle.Complete, "PitrRecovery", DefaultParameterSetName = "Recovery", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(PgServer))]
-public sealed class CompletePitrRecoveryCommand : PitrCmdlet
+public sealed class CompletePitrRecoveryCommand : PlanCmdlet
 {
     private readonly List<(PitrRecovery Recovery, RestoredTable? Table)> _given = [];
 

@@ -14,7 +14,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsLifecycle.Disable, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 [OutputType(typeof(PgServer))]
-public sealed class DisableWalArchiveCommand : PitrCmdlet
+public sealed class DisableWalArchiveCommand : PlanCmdlet
 {
     /// <summary>The primary.</summary>
     [Parameter(Mandatory = true, ValueFromPipeline = true)]

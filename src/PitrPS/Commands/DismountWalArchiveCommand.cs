@@ -14,9 +14,9 @@ namespace PitrPS.Commands;
 /// <code>$standby | Dismount-WalArchive -Primary $primary</code>
 /// <para>Both hosts are as they were before Mount-WalArchive; sshfs stays installed.</para>
 /// </example>
-[Cmdlet(VerbsData.Dismount, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[Cmdlet(VerbsData.Dismount, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 [OutputType(typeof(PgServer))]
-public sealed class DismountWalArchiveCommand : PitrCmdlet
+public sealed class DismountWalArchiveCommand : PlanCmdlet
 {
     /// <summary>The server on whose host the archive is mounted.</summary>
     [Parameter(Mandatory = true, ValueFromPipeline = true)]

@@ -31,7 +31,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsLifecycle.Enable, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High, DefaultParameterSetName = Directory)]
 [OutputType(typeof(PgServer))]
-public sealed class EnableWalArchiveCommand : PitrCmdlet
+public sealed class EnableWalArchiveCommand : PlanCmdlet
 {
     private const string Directory = "Directory";
     private const string InRepository = "Repository";

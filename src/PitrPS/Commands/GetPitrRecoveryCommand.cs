@@ -4,11 +4,11 @@ using PitrPS.Servers;
 
 namespace PitrPS.Commands;
 
-/// <summary>Gets the recovery that is under way on a standby, whoever started it.</summary>
-/// <remarks>What it gives can be piped on to Restore-PgTable and Complete-PitrRecovery, in any session. Nothing comes out where no recovery is under way.</remarks>
+/// <summary>Gets the recovery that is under way on a standby, and its clones, whoever started them.</summary>
+/// <remarks>What it gives can be piped on to Restore-PgTable and Complete-PitrRecovery, in any session. Nothing comes out where no recovery is under way and no clone stands.</remarks>
 /// <example>
 /// <code>Connect-PgHost standby -UserName dba | Get-PgServer | Get-PitrRecovery</code>
-/// <para>A new session finds the recovery that another one began, with its state: Recovering, Ready or Lost.</para>
+/// <para>A new session finds the recovery that another one began, with its state: Recovering, Ready, Lost, or of a clone Stopped.</para>
 /// </example>
 /// <example>
 /// <code>Get-PitrRecovery $standby | Complete-PitrRecovery -Force</code>
@@ -24,10 +24,5 @@ public sealed class GetPitrRecoveryCommand : PitrCmdlet
 
     /// <inheritdoc/>
     protected override void ProcessRecord() => Attempt(() =>
-    {
-        if (Await((feedback, cancel) => RecoveryReader.FindAsync(Standby!, feedback, cancel)) is { } recovery)
-        {
-            WriteObject(recovery);
-        }
-    }, Standby);
+        WriteObject(Await((feedback, cancel) => RecoveryReader.AllAsync(Standby!, feedback, cancel)), enumerateCollection: true), Standby);
 }

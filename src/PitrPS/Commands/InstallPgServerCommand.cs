@@ -6,13 +6,16 @@ namespace PitrPS.Commands;
 
 /// <summary>Installs a PostgreSQL server on hosts: packages, a cluster with data checksums, service, firewall, and the role that PitrPS logs in with.</summary>
 /// <remarks>
-/// Packages come from the sources that the host has; on the RHEL family, where those lack PostgreSQL, the PostgreSQL project's own repository (PGDG) is added,
-/// by its repository package and only with the key that is known. A server of the same version and name that is there is adopted without a restart.
+/// Packages come from the sources that the host has; where those lack this version of PostgreSQL, the PostgreSQL project's own repository (PGDG) is added, and only with the key that is known. A server of the same version and name that is there is adopted without a restart.
 /// The role is a superuser that pg_hba.conf lets in from the host itself only; its random password lies on the host, readable by root.
 /// </remarks>
 /// <example>
 /// <code>Connect-PgHost primary -UserName dba | Install-PgServer -Version 15</code>
 /// <para>PostgreSQL 15 on port 5432 of the host, as 15/main.</para>
+/// </example>
+/// <example>
+/// <code>$hosts | Install-PgServer -Version 17 -NoRepository</code>
+/// <para>From the hosts' own sources or not at all.</para>
 /// </example>
 /// <example>
 /// <code>$hosts | Install-PgServer -Version 13 -RepositoryUri https://mirror.example.com/pgdg/13/redhat/rhel-7-x86_64 -RepositoryKey ./PGDG-RPM-GPG-KEY-RHEL7</code>
@@ -24,7 +27,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsLifecycle.Install, "PgServer", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(PgServer))]
-public sealed class InstallPgServerCommand : PitrCmdlet
+public sealed class InstallPgServerCommand : PlanCmdlet
 {
     private readonly List<PgHost> _hosts = [];
 

@@ -1,5 +1,6 @@
 using System.Management.Automation;
 using PitrPS.Archive;
+using PitrPS.Hosts;
 using PitrPS.Servers;
 
 namespace PitrPS.Commands;
@@ -22,6 +23,10 @@ namespace PitrPS.Commands;
 /// <para>Mounts an NFS export (NFS 4) in which the archive can be seen. Exporting it, read-only and to this host alone, is the site's own business.</para>
 /// </example>
 /// <example>
+/// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -RepositoryUri https://mirror.example.com/epel/9/Everything/x86_64 -RepositoryKey ./RPM-GPG-KEY-EPEL-9</code>
+/// <para>On the RHEL family: fuse-sshfs comes from a mirror of the site's own, and EPEL is not added.</para>
+/// </example>
+/// <example>
 /// <code>$standby | Mount-WalArchive -Primary $primary -MountPoint /srv/wal -Transport Local</code>
 /// <para>The archive is at /srv/wal already, mounted by other means. Errors: PitrPS.ArchiveNotThere, PitrPS.ArchiveOfAnotherCluster, PitrPS.ArchiveReadableByAll; nothing is changed then.</para>
 /// </example>
@@ -31,7 +36,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsData.Mount, "WalArchive", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(PgServer))]
-public sealed class MountWalArchiveCommand : PitrCmdlet
+public sealed class MountWalArchiveCommand : PlanCmdlet
 {
     /// <summary>The standby, or the server that New-PgStandby is to make one.</summary>
     [Parameter(Mandatory = true, ValueFromPipeline = true)]
@@ -71,7 +76,31 @@ public sealed class MountWalArchiveCommand : PitrCmdlet
     [ValidateNotNullOrEmpty]
     public string? ExportPath { get; set; }
 
+    /// <summary>A package repository that has sshfs, in place of EPEL: an http, https or file address as the standby's host sees it, or the path of a folder on it.</summary>
+    [Parameter]
+    [ValidateNotNullOrEmpty]
+    public string? RepositoryUri { get; set; }
+
+    /// <summary>The file, on this machine, of the public key that the repository's packages are signed with. Without -RepositoryUri it stands for EPEL's key, for the day when that has changed.</summary>
+    [Parameter]
+    [ValidateNotNullOrEmpty]
+    public string? RepositoryKey { get; set; }
+
+    /// <summary>Takes packages that nobody has signed.</summary>
+    [Parameter]
+    public SwitchParameter AllowUnsigned { get; set; }
+
+    /// <summary>Adds no package repository: the host's own sources have sshfs, or it is installed.</summary>
+    [Parameter]
+    public SwitchParameter NoRepository { get; set; }
+
     /// <inheritdoc/>
-    protected override void ProcessRecord() =>
-        CarryAndWrite((feedback, cancel) => MountPlan.BuildAsync(new MountOptions(PgServer, Primary, MountPoint, PrimaryAddress, PrimarySshPort, Transport, ExportPath), feedback, cancel), PgServer);
+    protected override void ProcessRecord()
+    {
+        var key = RepositoryKey is null ? null : GetUnresolvedProviderPathFromPSPath(RepositoryKey);
+        CarryAndWrite((feedback, cancel) => MountPlan.BuildAsync(new MountOptions(PgServer, Primary, MountPoint, PrimaryAddress, PrimarySshPort, Transport, ExportPath)
+        {
+            Packages = PackageOrigin.Of(RepositoryUri, key, AllowUnsigned, NoRepository, PgServer.Host),
+        }, feedback, cancel), PgServer);
+    }
 }

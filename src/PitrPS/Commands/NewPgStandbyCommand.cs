@@ -16,9 +16,9 @@ namespace PitrPS.Commands;
 ///     Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir | New-PgStandby -Primary $primary</code>
 /// <para>From a bare host to a standby that streams.</para>
 /// </example>
-[Cmdlet(VerbsCommon.New, "PgStandby", SupportsShouldProcess = true)]
+[Cmdlet(VerbsCommon.New, "PgStandby", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 [OutputType(typeof(PgServer))]
-public sealed class NewPgStandbyCommand : PitrCmdlet
+public sealed class NewPgStandbyCommand : PlanCmdlet
 {
     /// <summary>The server that becomes the standby.</summary>
     [Parameter(Mandatory = true, ValueFromPipeline = true)]

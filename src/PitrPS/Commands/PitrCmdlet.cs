@@ -1,13 +1,11 @@
 using System.Management.Automation;
-using System.Reflection;
 using PitrPS.Hosts;
-using PitrPS.Planning;
 
 namespace PitrPS.Commands;
 
 /// <summary>
 /// What all cmdlets share: work runs off the pipeline thread, what it says is written on the pipeline thread, Ctrl+C gives up within 2 s,
-/// errors become records with an id and a next step, and a plan is asked about once.
+/// and errors become records with an id and a next step.
 /// </summary>
 public abstract class PitrCmdlet : PSCmdlet, IDisposable
 {
@@ -25,12 +23,6 @@ public abstract class PitrCmdlet : PSCmdlet, IDisposable
         // Not disposed: work that was given up may still look at the token.
         GC.SuppressFinalize(this);
     }
-
-    /// <summary>True under -WhatIf, given or inherited.</summary>
-    private protected bool IsWhatIf =>
-        MyInvocation.BoundParameters.TryGetValue("WhatIf", out var bound)
-            ? LanguagePrimitives.IsTrue(bound)
-            : LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference", false));
 
     /// <summary>Runs the action; a <see cref="PitrException"/> becomes an error record, and the next item goes on.</summary>
     /// <returns>False when it failed.</returns>
@@ -140,137 +132,12 @@ public abstract class PitrCmdlet : PSCmdlet, IDisposable
             }
         });
 
-    /// <summary>
-    /// The way of every cmdlet that changes something: build the plan (which refuses bad input before anything has changed), ask once, run it, emit the result.
-    /// Under -WhatIf the plan is printed and the result is emitted as it would be.
-    /// </summary>
-    private protected T? Carry<T>(Func<IFeedback, CancellationToken, Task<Planned<T>>> build)
-        where T : class
-    {
-        var (planned, preview) = Await((feedback, cancel) => PrepareAsync(build, MustShow, feedback, cancel));
-        return IsWhatIf ? Shown(planned, preview!) : Agreed(planned, preview) ? Await((feedback, cancel) => RunAsync(planned, feedback, cancel)) : null;
-    }
-
-    /// <summary>
-    /// As <see cref="CarryAndWrite{T}"/> for many items side by side: all plans are built, each is asked about once, in the order of the items, and those that are agreed to run, so many at a time.
-    /// </summary>
-    private protected void CarryEach<TItem, T>(IReadOnlyList<TItem> items, int limit, Func<TItem, IFeedback, CancellationToken, Task<Planned<T>>> build)
-        where TItem : notnull
-        where T : class
-    {
-        var mustShow = MustShow;
-        var agreed = new List<(TItem Item, Planned<T> Planned)>();
-        AwaitEach(items, limit, (item, feedback, cancel) => PrepareAsync((f, c) => build(item, f, c), mustShow, feedback, cancel), (item, prepared) => Attempt(() =>
-        {
-            if (IsWhatIf)
-            {
-                WriteObject(Shown(prepared.Planned, prepared.Preview!));
-            }
-            else if (Agreed(prepared.Planned, prepared.Preview))
-            {
-                agreed.Add((item, prepared.Planned));
-            }
-        }, item));
-        AwaitEach(agreed, limit, (one, feedback, cancel) => RunAsync(one.Planned, feedback, cancel), (_, result) => WriteObject(result), one => one.Item);
-    }
-
-    private bool MustShow => IsWhatIf || WouldPrompt();
-
-    private static async Task<(Planned<T> Planned, PlanPreview? Preview)> PrepareAsync<T>(
-        Func<IFeedback, CancellationToken, Task<Planned<T>>> build, bool mustShow, IFeedback feedback, CancellationToken cancel)
-        where T : class
-    {
-        var planned = await build(feedback, cancel).ConfigureAwait(false);
-        return (planned, mustShow ? await Runner(feedback).PreviewAsync(planned.Plan, cancel).ConfigureAwait(false) : null);
-    }
-
-    private static PlanRunner Runner(IFeedback feedback) => new(feedback, PlanRunner.ThisClient);
-
-    private T Shown<T>(Planned<T> planned, PlanPreview preview)
-        where T : class
-    {
-        ShouldProcess(preview.Render(), preview.Render(), planned.Plan.Title);
-        return planned.AsPlanned();
-    }
-
-    // With a preview there may be a question; without one PowerShell would ask nothing.
-    private bool Agreed<T>(Planned<T> planned, PlanPreview? preview)
-        where T : class
-    {
-        if (preview is null)
-        {
-            return ShouldProcess(planned.Plan.Subject, planned.Plan.Operation);
-        }
-
-        if (preview.NothingToDo)
-        {
-            return true;
-        }
-
-        RefuseToAskNobody(planned.Plan);
-        return ShouldProcess(preview.Render(), preview.Render() + Environment.NewLine + "Go on?", planned.Plan.Title);
-    }
-
-    private static async Task<T> RunAsync<T>(Planned<T> planned, CmdletFeedback feedback, CancellationToken cancel)
-        where T : class
-    {
-        var outcome = await Runner(feedback).RunAsync(planned.Plan, cancel).ConfigureAwait(false);
-        if (outcome.Changed == 0)
-        {
-            feedback.Write(c => c.WriteInformation(new HostInformationMessage { Message = $"{planned.Plan.Title}: nothing to do, everything is as it should be." }, ["PSHOST"]));
-        }
-
-        return await planned.Result(cancel).ConfigureAwait(false);
-    }
-
-    /// <summary>As <see cref="Carry{T}"/>, and writes what comes out; an error is written instead.</summary>
-    private protected void CarryAndWrite<T>(Func<IFeedback, CancellationToken, Task<Planned<T>>> build, object? target = null)
-        where T : class =>
-        Attempt(() =>
-        {
-            if (Carry(build) is { } result)
-            {
-                WriteObject(result);
-            }
-        }, target);
-
     /// <summary>The record of an error, with its id, category, target and next step.</summary>
     internal static ErrorRecord Record(PitrException e, object? target = null) =>
         new(e, e.Id, Enum.Parse<ErrorCategory>(e.Kind.ToString()), e.Target ?? target)
         {
             ErrorDetails = new ErrorDetails(e.Message) { RecommendedAction = e.NextStep },
         };
-
-    // PowerShell asks when the impact reaches the preference, or -Confirm was given; it has no way to say so beforehand.
-    private bool WouldPrompt()
-    {
-        if (IsWhatIf)
-        {
-            return false;
-        }
-
-        if (MyInvocation.BoundParameters.TryGetValue("Confirm", out var confirm))
-        {
-            return LanguagePrimitives.IsTrue(confirm);
-        }
-
-        var impact = GetType().GetCustomAttribute<CmdletAttribute>()!.ConfirmImpact;
-        var preference = LanguagePrimitives.ConvertTo<ConfirmImpact>(GetVariableValue("ConfirmPreference", ConfirmImpact.High));
-        return preference != ConfirmImpact.None && impact >= preference;
-    }
-
-    private void RefuseToAskNobody(Plan plan)
-    {
-        if (Host?.UI is null || Host.UI.RawUI is null || Console.IsInputRedirected || IsNonInteractive())
-        {
-            throw new PitrException("PitrPS.ConfirmationRequired", ErrorKind.InvalidOperation,
-                $"{plan.Title} has to be confirmed, and there is nobody to ask.",
-                "Look at the plan with -WhatIf, then run it with -Confirm:$false.", plan.Home);
-        }
-    }
-
-    private static bool IsNonInteractive() =>
-        Environment.GetCommandLineArgs().Skip(1).Any(a => a.Length > 3 && "-noninteractive".StartsWith(a.ToLowerInvariant().Replace("--", "-", StringComparison.Ordinal), StringComparison.Ordinal));
 
     private static void WaitQuietly(Task task, TimeSpan time)
     {

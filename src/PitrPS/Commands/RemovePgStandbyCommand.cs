@@ -15,7 +15,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsCommon.Remove, "PgStandby", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 [OutputType(typeof(PgServer))]
-public sealed class RemovePgStandbyCommand : PitrCmdlet
+public sealed class RemovePgStandbyCommand : PlanCmdlet
 {
     /// <summary>The standby.</summary>
     [Parameter(Mandatory = true, ValueFromPipeline = true)]

@@ -22,7 +22,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsData.Restore, "PgTable", SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(RestoredTable))]
-public sealed class RestorePgTableCommand : PitrCmdlet
+public sealed class RestorePgTableCommand : PlanCmdlet
 {
     /// <summary>The recovery, as Invoke-PitrRecovery or Get-PitrRecovery gives it.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true)]

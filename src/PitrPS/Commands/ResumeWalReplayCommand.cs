@@ -8,6 +8,7 @@ namespace PitrPS.Commands;
 /// <para>Lets a frozen standby go on with the delay that it had.</para>
 /// <para>The delay is put back and seen to be in force before the pause is lifted, so that nothing is applied early.
 /// Refused at a recovery target, where resuming would promote the standby, and where settings are lower than the primary's, where it would shut it down.</para>
+/// <para>The server comes out with what Get-ReplicationStatus says of it, in its property Status.</para>
 /// </summary>
 /// <example>
 /// <code>$standby | Resume-WalReplay</code>
@@ -15,7 +16,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsLifecycle.Resume, "WalReplay", SupportsShouldProcess = true)]
 [OutputType(typeof(PgServer))]
-public sealed class ResumeWalReplayCommand : PitrCmdlet
+public sealed class ResumeWalReplayCommand : PlanCmdlet
 {
     /// <summary>The standby.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true)]
@@ -26,7 +27,7 @@ public sealed class ResumeWalReplayCommand : PitrCmdlet
     {
         foreach (var server in Server)
         {
-            CarryAndWrite((feedback, cancel) => Freeze.ResumeAsync(server, feedback, cancel), server);
+            Attempt(() => WriteWithStatus(Carry((feedback, cancel) => Freeze.ResumeAsync(server, feedback, cancel))), server);
         }
     }
 }

@@ -14,7 +14,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsCommon.Set, "ReplicationDelay", SupportsShouldProcess = true)]
 [OutputType(typeof(PgServer))]
-public sealed class SetReplicationDelayCommand : PitrCmdlet
+public sealed class SetReplicationDelayCommand : PlanCmdlet
 {
     /// <summary>The standby.</summary>
     [Parameter(Mandatory = true, ValueFromPipeline = true)]

@@ -9,6 +9,7 @@ namespace PitrPS.Commands;
 /// <para>Replay is paused, which a crash or reboot would forget, and the delay is raised to the largest there is (24.8 days), which they do not.
 /// Nothing that has not been applied yet is applied until Resume-WalReplay. WAL goes on arriving and needs room on the standby's disk meanwhile.
 /// The first thing to do after an incident.</para>
+/// <para>The server comes out with what Get-ReplicationStatus says of it, in its property Status.</para>
 /// </summary>
 /// <example>
 /// <code>Connect-PgHost standby -UserName dba | Get-PgServer | Suspend-WalReplay</code>
@@ -16,7 +17,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsLifecycle.Suspend, "WalReplay", SupportsShouldProcess = true)]
 [OutputType(typeof(PgServer))]
-public sealed class SuspendWalReplayCommand : PitrCmdlet
+public sealed class SuspendWalReplayCommand : PlanCmdlet
 {
     /// <summary>The standby.</summary>
     [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true)]
@@ -27,7 +28,7 @@ public sealed class SuspendWalReplayCommand : PitrCmdlet
     {
         foreach (var server in Server)
         {
-            CarryAndWrite((feedback, cancel) => Freeze.SuspendAsync(server, feedback, cancel), server);
+            Attempt(() => WriteWithStatus(Carry((feedback, cancel) => Freeze.SuspendAsync(server, feedback, cancel))), server);
         }
     }
 }

@@ -15,11 +15,12 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
     private void Begin(string file, string restoreCommand)
     {
         var path = file == "postgresql.auto.conf" ? $"{hosts.Data}/{file}" : $"{hosts.Config}/{file}";
+        var (all, own) = hosts.System.IsRhel ? ($"{hosts.Config}/postgresql.conf", "") : (hosts.Config, hosts.Config);
         void Delay(string delay) => hosts.Lab.Shell(Lab.Standby,
             $$"""
             set -e
-            [ -f /root/pristine.tar ] || tar -cPf /root/pristine.tar {{hosts.Config}} {{hosts.Data}}/postgresql.auto.conf
-            rm -rf {{hosts.Config}}; tar -xPf /root/pristine.tar
+            [ -f /root/pristine.tar ] || tar -cPf /root/pristine.tar {{all}} {{hosts.Data}}/postgresql.auto.conf
+            rm -rf {{own}}; tar -xPf /root/pristine.tar
             [ -f {{path}} ] || install -o postgres -g postgres -m 644 /dev/null {{path}}
             cat >> {{path}} <<'CONF'
             # h\344ndisch, in Latin-1
@@ -28,13 +29,13 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
             work_mem = 5MB
             CONF
             printf '# the end, without a newline: \344' >> {{path}}
-            systemctl restart postgresql@{{hosts.Major}}-main
+            systemctl restart {{hosts.ServiceUnit}}
             """);
         Delay("0");
         Primary("DROP TABLE IF EXISTS pitr2; CREATE TABLE pitr2 AS SELECT i, md5(i::text) AS content FROM generate_series(1, 2000) i; ALTER TABLE pitr2 ADD PRIMARY KEY (i)");
-        Wait("the table on the standby", () => Standby($"SELECT pg_last_wal_replay_lsn() >= '{Primary("SELECT pg_current_wal_lsn()")}'") == "t");
+        Waiting.For("the table on the standby", () => Standby($"SELECT pg_last_wal_replay_lsn() >= '{Primary("SELECT pg_current_wal_lsn()")}'") == "t");
         Delay("'2h'");
-        Wait("streaming", () => Standby("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
+        Waiting.For("streaming", () => Standby("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
     }
 
     private void Drop()
@@ -42,17 +43,7 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
         Primary("DROP TABLE pitr2");
         Primary("CREATE TABLE IF NOT EXISTS later (i int); INSERT INTO later VALUES (1)");
         var end = Primary("SELECT pg_current_wal_lsn()");
-        Wait("the DROP on the standby", () => Standby($"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)") == "t");
-    }
-
-    private static void Wait(string what, Func<bool> isSo)
-    {
-        var until = DateTimeOffset.UtcNow.AddSeconds(60);
-        while (!isSo())
-        {
-            Assert.True(DateTimeOffset.UtcNow < until, $"It took too long: {what}.");
-            Task.Delay(100).Wait();
-        }
+        Waiting.For("the DROP on the standby", () => Standby($"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)") == "t");
     }
 
     private void IsBroughtBackFrom(string file, string restoreCommand)
@@ -88,6 +79,7 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
         Assert.Empty(engine.Get("$standbyHost, $primaryHost | Get-PitrOperation"));
     }
 
+    [Trait("Category", "Long")]
     public sealed class On13(ForeignHosts13 hosts) : ForeignStandbyTests(hosts), IClassFixture<ForeignHosts13>
     {
         [LabFact]
@@ -96,11 +88,14 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
 
     public sealed class On15(ForeignHosts hosts) : ForeignStandbyTests(hosts), IClassFixture<ForeignHosts>
     {
+        [LabFact]
+        public void A_table_comes_back_and_the_standby_is_left_byte_for_byte() => IsBroughtBackFrom("conf.d/99-theirs.conf", "test -f /mnt/a/%f && gunzip < /mnt/a/%f.gz > %p");
+
+        [Trait("Category", "Long")]
         [LabTheory]
         [InlineData("postgresql.auto.conf", "")]
         [InlineData("postgresql.conf", "cp /mnt/gone/%f \"%p\"")]
-        [InlineData("conf.d/99-theirs.conf", "test -f /mnt/a/%f && gunzip < /mnt/a/%f.gz > %p")]
-        public void A_table_comes_back_and_the_standby_is_left_byte_for_byte(string file, string restoreCommand) => IsBroughtBackFrom(file, restoreCommand);
+        public void So_it_is_wherever_the_delay_and_the_restore_command_are_set(string file, string restoreCommand) => IsBroughtBackFrom(file, restoreCommand);
 
         [LabFact]
         public void Who_else_looks_after_the_standby_is_named_before_its_replay_is_touched()
@@ -108,10 +103,10 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
             hosts.Lab.Shell(Lab.Standby, $"touch {hosts.Data}/patroni.dynamic.json");
             try
             {
-                foreach (var command in (string[])["Suspend-WalReplay", "Resume-WalReplay", "Set-ReplicationDelay -Delay 01:00:00"])
+                foreach (var command in (string[])["Suspend-WalReplay", "Resume-WalReplay", "Set-ReplicationDelay -Delay 01:00:00", "Invoke-PitrRecovery -TargetLsn FF/0"])
                 {
                     var run = hosts.Run($"$standby | Get-PgServer | {command} -WhatIf");
-                    Assert.Contains("Patroni", Assert.Single(run.Warnings), StringComparison.Ordinal);
+                    Assert.Single(run.Warnings, w => w.Contains("Patroni", StringComparison.Ordinal));
                 }
             }
             finally
@@ -121,6 +116,14 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
         }
 
         private readonly ForeignHosts hosts = hosts;
+    }
+
+    /// <summary>There the configuration lies among the data, below the layer.</summary>
+    [Trait("Category", "Long")]
+    public sealed class OfRhelOn17(ForeignHostsOfRhel hosts) : ForeignStandbyTests(hosts), IClassFixture<ForeignHostsOfRhel>
+    {
+        [LabFact]
+        public void A_table_comes_back_and_the_standby_is_left_byte_for_byte() => IsBroughtBackFrom("postgresql.conf", "cp /mnt/gone/%f %p");
     }
 
     /// <summary>A standby in another place, of another OS user, started by pg_ctl: no unit of systemd's knows it.</summary>
@@ -149,12 +152,12 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
         {
             hosts.Lab.Psql(Lab.Primary, "CREATE TABLE pitr2 AS SELECT generate_series(1, 500) AS i");
             hosts.Lab.Shell(Lab.Standby, Begin);
-            Wait("streaming", () => Standby("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
+            Waiting.For("streaming", () => Standby("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
             var (was, running) = (hosts.Fingerprint(Lab.Standby), Running);
             hosts.Lab.Psql(Lab.Primary, "DROP TABLE pitr2");
             hosts.Lab.Psql(Lab.Primary, "CREATE TABLE later (i int)");
             var end = hosts.Lab.Psql(Lab.Primary, "SELECT pg_current_wal_lsn()");
-            Wait("the DROP on the standby", () => Standby($"SELECT pg_last_wal_receive_lsn() >= '{end}'") == "t");
+            Waiting.For("the DROP on the standby", () => Standby($"SELECT pg_last_wal_receive_lsn() >= '{end}'") == "t");
 
             using var engine = hosts.NewSession();
             engine.Get("$standby = $standbyHost | Get-PgServer -Port 6543; $null = $standby | Suspend-WalReplay -Confirm:$false; $recovery = $standby | Find-PgIncident -Table pitr2 | Invoke-PitrRecovery -Confirm:$false");
@@ -162,7 +165,7 @@ public abstract class ForeignStandbyTests(ForeignHosts hosts)
 
             // Somebody starts it as ever: the scratch server ends, and the recovery is made again.
             hosts.Lab.Shell(Lab.Standby, $"runuser -u app -- {hosts.Bin}/pg_ctl -D {Data} -s -w -l /srv/pg/log start");
-            Wait("the end of the scratch server", () => hosts.Lab.Shell(Lab.Standby, "systemctl is-active 'pitrps-scratch-*' || true").Trim() is "" or "failed" or "inactive");
+            Waiting.For("the end of the scratch server", () => hosts.Lab.Shell(Lab.Standby, "systemctl is-active 'pitrps-scratch-*' || true").Trim() is "" or "failed" or "inactive");
             Assert.Equal("t", Standby("SELECT pg_is_in_recovery()"));
 
             engine.Get("$recovery = $standby | Get-PgServer | Find-PgIncident -Table pitr2 | Invoke-PitrRecovery -Confirm:$false");

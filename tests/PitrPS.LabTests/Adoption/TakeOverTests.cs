@@ -76,6 +76,7 @@ public abstract class TakeOverTests(ForeignHosts hosts)
         Assert.Equal(primaryFiles, Files(Lab.Primary));
     }
 
+    [Trait("Category", "Long")]
     public sealed class On13(ForeignHosts13 hosts) : TakeOverTests(hosts), IClassFixture<ForeignHosts13>
     {
         /// <summary>On 13 a restore_command counts from a restart on.</summary>

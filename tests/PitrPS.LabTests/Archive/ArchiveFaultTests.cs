@@ -4,8 +4,8 @@ using Xunit.Abstractions;
 namespace PitrPS.LabTests.Archive;
 
 /// <summary>
-/// Everything that can happen to an archive happens to that of a standby which has nothing but its archive: it streams from nobody. Whatever it is, the standby
-/// is not promoted, loses nothing, says what is wrong where it cannot help itself, and goes on when the fault is over.
+/// Everything that can happen to an archive happens to that of a standby which, but for the first fault, has nothing but its archive: it streams from nobody.
+/// Whatever it is, the standby is not promoted, loses nothing, says what is wrong where it cannot help itself, and goes on when the fault is over.
 /// </summary>
 public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper output) : IClassFixture<StandbyHosts>
 {
@@ -14,17 +14,20 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
     private const string Mount = "pitrps-archive-15-main.service";
     private const string Watch = "pitrps-mount-watch-15-main.service";
     private const string Reader = "pitrps-reader-15-main";
+    private const string Server = "postgresql@15-main.service";
     private const string Aside = "/var/lib/postgresql/aside";
 
     private int _rows;
     private int _log;
 
+    [Trait("Category", "Long")]
     [FaultFact]
     public void No_fault_of_the_archive_promotes_the_standby_or_costs_it_anything()
     {
         Begin();
         (string Name, Action Happens)[] faults =
         [
+            ("mount absent while the standby streams", StreamGoesOn),
             ("gap", () => Spoiled($"mv $segment {Aside}", $"mv {Aside} $segment", ReportedMissing)),
             (".partial instead of the segment", () => Spoiled("mv $segment $segment.partial", "mv $segment.partial $segment", ReportedMissing)),
             ("zeroed segment", () => Spoiled("dd if=/dev/zero of=$segment bs=1M count=16 conv=notrunc status=none", "its first page is not WAL")),
@@ -35,7 +38,10 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
             ("sshfs stopped", () => HealsItself(() => OnStandby($"kill -STOP {MainPid(Mount)}"))),
             ("session of the reader stopped on the primary", SessionStopped),
             ("sshd restarted", () => HealsItself(() => OnPrimary($"systemctl restart ssh; pkill -KILL -u {Reader} || true"))),
+            ("sshd stopped", SshdStopped),
             ("watchdog killed, then sshfs stopped", WatchdogKilled),
+            ("spool's disk full", SpoolsDiskFull),
+            ("recovery without its mount, then with a zeroed segment", Recovers),
             ("power cut of the primary", PowerCut),
             ("archive's disk full", DiskFull),
         ];
@@ -62,20 +68,40 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
         Assert.True(survived == faults.Length, string.Join('\n', said));
     }
 
-    /// <summary>No delay, no stream, a watchdog that is in a hurry.</summary>
+    /// <summary>No delay, a watchdog that is in a hurry.</summary>
     private void Begin()
     {
         hosts.Run("$null = $standby | Set-ReplicationDelay -Delay 0 -Confirm:$false").ThrowOnError();
         hosts.Lab.Psql(Lab.Primary, "CREATE TABLE faults (n int)");
-        hosts.Lab.Psql(Lab.Standby, "ALTER SYSTEM SET primary_conninfo = ''");
-        hosts.Lab.Psql(Lab.Standby, "ALTER SYSTEM SET wal_retrieve_retry_interval = '200ms'");
-        hosts.Lab.Psql(Lab.Standby, "SELECT pg_reload_conf()");
-        Await("the end of the stream", () => hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM pg_stat_wal_receiver") == "0");
         OnStandby($$"""
             mkdir -p /run/systemd/system/{{Watch}}.d
             printf '[Service]\nExecStart=\nExecStart=/usr/local/lib/pitrps/pitrps-mount-watch {{Mount}} {{MountPoint}} /run/pitrps-mount-watch-15-main 5 1\n' > /run/systemd/system/{{Watch}}.d/hurry.conf
             systemctl daemon-reload; systemctl restart {{Watch}}
             """);
+        Arrives(Commit());
+    }
+
+    /// <summary>The only fault while it streams. From then on the archive is all that it has.</summary>
+    private void StreamGoesOn()
+    {
+        Waiting.For("the stream", () => hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
+        OnStandby($"systemctl stop {Watch} {Mount}");
+        try
+        {
+            Arrives(Commit());
+            OnStandby($"kill {hosts.Lab.Psql(Lab.Standby, "SELECT pid FROM pg_stat_wal_receiver")}");
+            Waiting.For("the alarm", () => Log().Contains("the archive is out of reach", StringComparison.Ordinal));
+            Arrives(Commit());
+        }
+        finally
+        {
+            OnStandby($"systemctl start {Mount} {Watch}");
+            hosts.Lab.Psql(Lab.Standby, "ALTER SYSTEM SET primary_conninfo = ''");
+            hosts.Lab.Psql(Lab.Standby, "ALTER SYSTEM SET wal_retrieve_retry_interval = '200ms'");
+            hosts.Lab.Psql(Lab.Standby, "SELECT pg_reload_conf()");
+        }
+
+        Waiting.For("the end of the stream", () => hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM pg_stat_wal_receiver") == "0");
         Arrives(Commit());
     }
 
@@ -88,25 +114,27 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
 
     private string Archived(string segment)
     {
-        Await($"{segment} in the archive", () => hosts.Lab.Psql(Lab.Primary, $"SELECT last_archived_wal >= '{segment}' FROM pg_stat_archiver") == "t");
+        Waiting.For($"{segment} in the archive", () => hosts.Lab.Psql(Lab.Primary, $"SELECT last_archived_wal >= '{segment}' FROM pg_stat_archiver") == "t");
         return segment;
     }
 
     /// <summary>The standby has all rows that were committed; by the archive alone.</summary>
-    private void Arrives(string segment) => Await($"the row in {segment} on the standby", () => hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM faults WHERE pg_is_in_recovery()") == $"{_rows}", seconds: 120);
+    private void Arrives(string segment) => Waiting.For($"the row in {segment} on the standby", () => hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM faults WHERE pg_is_in_recovery()") == $"{_rows}", seconds: 120);
 
     private void DoesNotArrive() => Assert.Equal($"{_rows - 1}", hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM faults"));
 
     /// <summary>A segment is spoiled before the standby has asked for it, and good again later; the standby says meanwhile what is wrong with it.</summary>
     private void Spoiled(string spoil, string alarm) =>
-        Spoiled($"cp -p $segment {Aside}; {spoil}", $"mv {Aside} $segment", segment => Await($"the alarm '{alarm}'",
+        Spoiled($"cp -p $segment {Aside}; {spoil}", $"mv {Aside} $segment", segment => Waiting.For($"the alarm '{alarm}'",
             () => Log().Split('\n').Any(l => l.Contains($"pitrps-restore: {segment}: ", StringComparison.Ordinal) && l.Contains(alarm, StringComparison.Ordinal))));
 
     private void Spoiled(string spoil, string mend, Action<string> alarm)
     {
-        // What stands still asks for nothing.
+        // What stands still asks for nothing, and nobody may have read ahead.
         hosts.Lab.Psql(Lab.Standby, "SELECT pg_wal_replay_pause()");
-        Await("the pause", () => hosts.Lab.Psql(Lab.Standby, "SELECT pg_get_wal_replay_pause_state()") == "paused");
+        Waiting.For("the pause", () => hosts.Lab.Psql(Lab.Standby, "SELECT pg_get_wal_replay_pause_state()") == "paused");
+        OnStandby($"! owner=$(sed -n 2p {hosts.Data}/pg_wal/pitrps-spool/owner 2>/dev/null) || kill $owner 2>/dev/null || true");
+        Waiting.For("no spool", () => OnStandby($"ls -d {hosts.Data}/pg_wal/pitrps-spool 2>/dev/null || true").Length == 0);
         var segment = Archived(Commit());
         // More behind it, so that its absence is a gap.
         hosts.Lab.Psql(Lab.Primary, "SELECT pg_current_xact_id()");
@@ -133,7 +161,7 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
     {
         OnStandby($"systemctl stop {Watch} {Mount}");
         var segment = Archived(Commit());
-        Await("the alarm", () => Log().Contains("the archive is out of reach", StringComparison.Ordinal));
+        Waiting.For("the alarm", () => Log().Contains("the archive is out of reach", StringComparison.Ordinal));
         DoesNotArrive();
         OnStandby($"systemctl start {Mount} {Watch}");
         Arrives(segment);
@@ -146,11 +174,97 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
         OnPrimary($"pkill -KILL -u {Reader} || true");
     }
 
+    /// <summary>It takes connections and answers none; those that were there are lost.</summary>
+    private void SshdStopped()
+    {
+        OnPrimary($"kill -STOP $(systemctl show -p MainPID --value ssh); pkill -KILL -u {Reader} || true");
+        string segment;
+        try
+        {
+            segment = Archived(Commit());
+            Waiting.For("the alarm", () => Log().Contains("the archive is out of reach", StringComparison.Ordinal));
+            DoesNotArrive();
+        }
+        finally
+        {
+            OnPrimary("kill -CONT $(systemctl show -p MainPID --value ssh)");
+        }
+
+        Arrives(segment);
+    }
+
+    /// <summary>pg_wal, where the spool is, on a disk that is full in the midst of reading ahead.</summary>
+    private void SpoolsDiskFull()
+    {
+        var wal = hosts.Data + "/pg_wal";
+        OnStandby($$"""
+            set -e; systemctl stop {{Server}}; cp -a {{wal}} {{Aside}}; mount -t tmpfs -o size=1g,mode=0700,uid=$(id -u postgres),gid=$(id -g postgres) tmpfs {{wal}}
+            cp -a {{Aside}}/. {{wal}}/; systemctl start {{Server}}
+            """);
+        Waiting.For("the server", () => OnStandby("pg_isready -q && echo yes || true") == "yes");
+        hosts.Lab.Psql(Lab.Standby, "SELECT pg_wal_replay_pause()");
+        Waiting.For("the pause", () => hosts.Lab.Psql(Lab.Standby, "SELECT pg_get_wal_replay_pause_state()") == "paused");
+        for (var number = 0; number < 12; number++)
+        {
+            Commit();
+        }
+
+        Archived(Commit());
+        hosts.Lab.Psql(Lab.Standby, "SELECT pg_wal_replay_resume()");
+        Waiting.For("the spool", () => OnStandby($"ls {wal}/pitrps-spool/owner 2>/dev/null || true").Length > 0);
+        OnStandby($"head -c 1G /dev/zero > {wal}/filler 2>/dev/null || true");
+        var segment = Archived(Commit());
+        Waiting.For("the alarm", () => Log() is var log && (log.Contains("it cannot be copied to pg_wal/RECOVERYXLOG", StringComparison.Ordinal) || log.Contains("is the disk full?", StringComparison.Ordinal)));
+        Assert.True(int.Parse(hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM faults"), System.Globalization.CultureInfo.InvariantCulture) < _rows);
+        OnStandby($"rm {wal}/filler");
+        Arrives(segment);
+        OnStandby($"set -e; systemctl stop {Server}; rm -rf {Aside}; cp -a {wal} {Aside}; umount {wal}; rm -rf {wal}/*; cp -a {Aside}/. {wal}/; rm -r {Aside}; systemctl start {Server}");
+        Arrives(Commit());
+    }
+
+    /// <summary>A copy of the standby recovers without a target: it opens where the archive is proven to end, and nowhere before.</summary>
+    private void Recovers()
+    {
+        var segment = Archived(Commit());
+        Arrives(segment);
+        OnStandby($$"""
+            set -e; systemctl stop {{Server}}; cp -a {{hosts.Data}} {{Aside}}; systemctl start {{Server}}
+            cd {{Aside}}; rm -rf standby.signal pg_wal/0* pg_wal/pitrps-*; install -o postgres -m 0600 /dev/null recovery.signal
+            systemctl stop {{Watch}} {{Mount}}
+            """);
+        Assert.Equal("did not open; the archive is out of reach", Recover("the archive is out of reach"));
+        OnStandby($"systemctl start {Mount} {Watch}");
+        Waiting.For("the mount", () => OnStandby($"timeout 5 cat {MountPoint}/{segment} | wc -c || true") == "16777216");
+        OnPrimary($"cd {Directory}; cp -p {segment} {Aside}; dd if=/dev/zero of={segment} bs=1M count=16 conv=notrunc status=none");
+        Assert.Equal("did not open; its first page is not WAL", Recover("its first page is not WAL"));
+        OnPrimary($"mv {Aside} {Directory}/{segment}");
+        Assert.Equal($"opened, timeline 00000002, rows {_rows}", Recover("archive recovery complete"));
+        OnStandby($"rm -r {Aside}");
+    }
+
+    // No archiving: what it writes on its timeline belongs to nobody.
+    private string Recover(string says) => OnStandby($$"""
+        cd /; log={{Aside}}/log; rm -f $log
+        as() { runuser -u postgres -- "$@"; }
+        as {{hosts.Bin}}/pg_ctl -s -w -t 120 -l $log -D {{Aside}} -o "-c config_file={{hosts.Config}}/postgresql.conf -c data_directory={{Aside}} -c port=6001 -c unix_socket_directories={{Aside}} -c archive_mode=off -c recovery_min_apply_delay=0 -c external_pid_file= -c logging_collector=off" start >/dev/null 2>&1
+        ask() { as psql -XAt -h {{Aside}} -p 6001 -d postgres -c "$1" 2>/dev/null; }
+        n=0; while [ "$(ask 'SELECT pg_is_in_recovery()')" = t ] && [ $n -lt 300 ]; do sleep 0.2; n=$((n + 1)); done
+        said=$(grep -oF '{{says}}' $log | head -n 1)
+        if [ "$(ask 'SELECT pg_is_in_recovery()')" = f ]; then
+          echo "opened, timeline $(ask 'SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)'), rows $(ask 'SELECT count(*) FROM faults')"
+          as {{hosts.Bin}}/pg_ctl -s -w -m immediate -D {{Aside}} stop
+        elif [ -e {{Aside}}/postmaster.pid ]; then
+          echo 'lives on'; as {{hosts.Bin}}/pg_ctl -s -w -m immediate -D {{Aside}} stop
+        else
+          echo "did not open; $said"
+        fi
+        """);
+
     private void WatchdogKilled()
     {
         var was = MainPid(Watch);
         OnStandby($"kill -KILL {was}");
-        Await("another watchdog", () => MainPid(Watch) is not ("0" or "") and var now && now != was);
+        Waiting.For("another watchdog", () => MainPid(Watch) is not ("0" or "") and var now && now != was);
         HealsItself(() => OnStandby($"kill -STOP {MainPid(Mount)}"));
     }
 
@@ -159,7 +273,7 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
         hosts.Lab.Kill(Lab.Primary);
         Assert.Equal("t", hosts.Lab.Psql(Lab.Standby, "SELECT pg_is_in_recovery()"));
         hosts.Lab.Start(Lab.Primary);
-        Await("the primary", () => hosts.Lab.Shell(Lab.Primary, "pg_isready -q && echo yes || true").Trim() == "yes");
+        Waiting.For("the primary", () => hosts.Lab.Shell(Lab.Primary, "pg_isready -q && echo yes || true").Trim() == "yes");
         Arrives(Commit());
     }
 
@@ -172,7 +286,7 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
             head -c 400M /dev/zero > {{Directory}}/filler 2>/dev/null || true
             """);
         var segment = Commit();
-        Await("the alarm", () => hosts.Lab.Psql(Lab.Primary, "SELECT failed_count > 0 FROM pg_stat_archiver") == "t");
+        Waiting.For("the alarm", () => hosts.Lab.Psql(Lab.Primary, "SELECT failed_count > 0 FROM pg_stat_archiver") == "t");
         Assert.Contains("No space left on device", hosts.Lab.Shell(Lab.Primary, "tail -n 200 /var/log/postgresql/postgresql-15-main.log"), StringComparison.Ordinal);
         DoesNotArrive();
         OnPrimary($"rm {Directory}/filler");
@@ -183,9 +297,6 @@ public sealed class ArchiveFaultTests(StandbyHosts hosts, ITestOutputHelper outp
     private string Log() => hosts.Lab.Shell(Lab.Standby, "cat /var/log/postgresql/postgresql-15-main.log")[_log..];
 
     private string MainPid(string unit) => OnStandby($"systemctl show -p MainPID --value {unit}");
-
-    private static void Await(string what, Func<bool> isSo, int seconds = 60) =>
-        Assert.True(SpinWait.SpinUntil(() => { var so = isSo(); if (!so) { Task.Delay(200).Wait(); } return so; }, TimeSpan.FromSeconds(seconds)), $"It took too long: {what}.");
 
     private string OnStandby(string script) => hosts.Lab.Shell(Lab.Standby, script).Trim();
 

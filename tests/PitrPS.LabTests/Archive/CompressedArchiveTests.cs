@@ -24,18 +24,16 @@ public sealed class CompressedHosts : PreparedHosts
             $standby = $standby | Mount-WalArchive -Primary $primary -MountPoint {MountPoint} -Confirm:$false | New-PgStandby -Primary $primary -Confirm:$false
             """).ThrowOnError();
         Lab.Psql(Lab.Primary, "CREATE TABLE pitr2 AS SELECT g AS id, md5(g::text) AS v FROM generate_series(1, 20000) g");
-        Wait("replay", () => Lab.Psql(Lab.Standby, "SELECT to_regclass('pitr2') IS NOT NULL") == "t");
+        Waiting.For("replay", () => Lab.Psql(Lab.Standby, "SELECT to_regclass('pitr2') IS NOT NULL") == "t");
         Run("$standby = $standby | Set-ReplicationDelay -Delay 3.00:00:00 -Confirm:$false").ThrowOnError();
     }
-
-    public void Wait(string what, Func<bool> until) => Assert.True(SpinWait.SpinUntil(until, TimeSpan.FromSeconds(60)), $"No {what} within 60 s.");
 
     /// <summary>Finishes a segment with something in it, and waits until it is archived; its name.</summary>
     public string Switch()
     {
         Lab.Psql(Lab.Primary, "INSERT INTO filling SELECT md5(g::text) FROM generate_series(1, 5000) g");
         var segment = Lab.Psql(Lab.Primary, "SELECT pg_walfile_name(pg_switch_wal())");
-        Wait($"{segment} in the archive", () => string.CompareOrdinal(Lab.Psql(Lab.Primary, "SELECT last_archived_wal FROM pg_stat_archiver"), segment) >= 0);
+        Waiting.For($"{segment} in the archive", () => string.CompareOrdinal(Lab.Psql(Lab.Primary, "SELECT last_archived_wal FROM pg_stat_archiver"), segment) >= 0);
         return segment;
     }
 }

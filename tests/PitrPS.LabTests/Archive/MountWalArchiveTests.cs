@@ -179,7 +179,7 @@ public sealed class MountWalArchiveTests(MountedHosts hosts) : IClassFixture<Mou
     private string ArchivedSegment() => hosts.Lab.Shell(Lab.Primary, "ls '/srv/wal of the primary' | grep -x '[0-9A-F]*' | tail -n 1").Trim();
 
     private bool MarkerIsReadWithin(TimeSpan time) =>
-        SpinWait.SpinUntil(() => OnStandby($"timeout 10 runuser -u postgres -- cat '{Marker}' 2>/dev/null | grep -c system_identifier; true") == "1", time);
+        Waiting.Until(() => OnStandby($"timeout 10 runuser -u postgres -- cat '{Marker}' 2>/dev/null | grep -c system_identifier; true") == "1", time);
 
     private string Sftp(string command) => OnStandby($"echo '{command}' | timeout 10 sftp -q -b - {Ssh} {Reader} 2>&1");
 

@@ -22,7 +22,7 @@ public sealed class MountWatchTests(StandbyHosts hosts) : IClassFixture<StandbyH
         var was = MainPid(Unit);
         OnStandby($"kill -STOP {was}; systemctl restart {Watch}");
 
-        Await("another sshfs", () => MainPid(Unit) is not ("0" or "") and var now && now != was, Healed);
+        Waiting.For("another sshfs", () => MainPid(Unit) is not ("0" or "") and var now && now != was, Healed);
         WellAgain("has not answered for 30 s");
     }
 
@@ -44,7 +44,7 @@ public sealed class MountWatchTests(StandbyHosts hosts) : IClassFixture<StandbyH
             OnStandby($"systemctl start {Watch}");
         }
 
-        Await("the mount", IsRead, Healed);
+        Waiting.For("the mount", IsRead, Healed);
         WellAgain("has not answered for 30 s");
         Assert.Equal(true, hosts.Get("$standby | Get-ReplicationStatus")[0].Properties["ArchiveMounted"].Value);
     }
@@ -54,12 +54,12 @@ public sealed class MountWatchTests(StandbyHosts hosts) : IClassFixture<StandbyH
     {
         WhenWell();
         OnStandby($"systemd-run -q --unit=user-of-the-mount --working-directory={MountPoint} sleep 600");
-        Await("a process in the mount", () => OnStandby($"readlink /proc/$(systemctl show -p MainPID --value user-of-the-mount)/cwd || true") == MountPoint);
+        Waiting.For("a process in the mount", () => OnStandby($"readlink /proc/$(systemctl show -p MainPID --value user-of-the-mount)/cwd || true") == MountPoint);
         try
         {
             OnStandby($"umount -l {MountPoint}; systemctl restart {Watch}");
 
-            Await("the mount", IsRead, Healed);
+            Waiting.For("the mount", IsRead, Healed);
             WellAgain($"nothing is mounted at {MountPoint}");
         }
         finally
@@ -77,7 +77,7 @@ public sealed class MountWatchTests(StandbyHosts hosts) : IClassFixture<StandbyH
         hosts.Lab.Shell(Lab.Primary, "pkill -STOP -u pitrps-reader-15-main");
         try
         {
-            Await("the mount", IsRead, Healed);
+            Waiting.For("the mount", IsRead, Healed);
         }
         finally
         {
@@ -96,7 +96,7 @@ public sealed class MountWatchTests(StandbyHosts hosts) : IClassFixture<StandbyH
         var was = MainPid(Watch);
         OnStandby($"kill -KILL {was}");
 
-        Await("the watchdog", () => OnStandby($"systemctl is-active {Watch} || true") == "active" && MainPid(Watch) is not "0" and var now && now != was);
+        Waiting.For("the watchdog", () => OnStandby($"systemctl is-active {Watch} || true") == "active" && MainPid(Watch) is not "0" and var now && now != was);
     }
 
     [LabFact]
@@ -112,12 +112,12 @@ public sealed class MountWatchTests(StandbyHosts hosts) : IClassFixture<StandbyH
 
         Assert.Equal("active", OnStandby($"systemctl is-active {Watch}"));
         Assert.Equal("enabled", OnStandby($"systemctl is-enabled {Watch}"));
-        Await("the mount", IsRead);
+        Waiting.For("the mount", IsRead);
         OnStandby($"ls {MountPoint} >/dev/null");
         hosts.Lab.Psql(Lab.Primary, "SELECT pg_current_xact_id()");
         var segment = hosts.Lab.Psql(Lab.Primary, "SELECT pg_walfile_name(pg_switch_wal())");
-        Await("the segment in the archive", () => hosts.Lab.Shell(Lab.Primary, $"ls /var/mnt/archive_wal_dir/{segment} 2>/dev/null || true").Length > 0);
-        Await("the segment in the mount's listing", () => OnStandby($"ls {MountPoint}").Contains(segment, StringComparison.Ordinal), seconds: 10);
+        Waiting.For("the segment in the archive", () => hosts.Lab.Shell(Lab.Primary, $"ls /var/mnt/archive_wal_dir/{segment} 2>/dev/null || true").Length > 0);
+        Waiting.For("the segment in the mount's listing", () => OnStandby($"ls {MountPoint}").Contains(segment, StringComparison.Ordinal), seconds: 10);
 
         var again = hosts.Run($"$standby | Mount-WalArchive $primary {MountPoint} -Confirm:$false").ThrowOnError();
         Assert.Contains("nothing to do", string.Join('\n', again.Information) + again.HostText);
@@ -125,14 +125,14 @@ public sealed class MountWatchTests(StandbyHosts hosts) : IClassFixture<StandbyH
 
     private void WhenWell()
     {
-        Await("the mount", IsRead);
+        Waiting.For("the mount", IsRead);
         // Anew, so that it does not wait longer for what the test before has done; and its journal is this test's.
         OnStandby($"systemctl restart {Watch}");
     }
 
     private void WellAgain(string because)
     {
-        Await("the mount", IsRead);
+        Waiting.For("the mount", IsRead);
         Assert.Contains(because, OnStandby($"journalctl -u {Watch} -o cat --no-pager"), StringComparison.Ordinal);
         Assert.Equal("0", Restored());
         Assert.Equal("t", hosts.Lab.Psql(Lab.Standby, "SELECT pg_is_in_recovery()"));
@@ -148,9 +148,6 @@ public sealed class MountWatchTests(StandbyHosts hosts) : IClassFixture<StandbyH
     private bool IsRead() => OnStandby($"timeout 5 runuser -u postgres -- cat {MountPoint}/pitrps-archive.id 2>/dev/null | grep -c system_identifier; true") == "1";
 
     private string MainPid(string unit) => OnStandby($"systemctl show -p MainPID --value {unit}");
-
-    private static void Await(string what, Func<bool> isSo, int seconds = 60) =>
-        Assert.True(SpinWait.SpinUntil(() => { var so = isSo(); if (!so) { Task.Delay(200).Wait(); } return so; }, TimeSpan.FromSeconds(seconds)), $"It took too long: {what}.");
 
     private string OnStandby(string script) => hosts.Lab.Shell(Lab.Standby, script).Trim();
 }

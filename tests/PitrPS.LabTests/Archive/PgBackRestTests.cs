@@ -84,6 +84,7 @@ public sealed class PgBackRestTests(PgBackRestHosts hosts) : IClassFixture<PgBac
 
     private Lab Lab => hosts.Lab;
 
+    [Trait("Category", "Long")]
     [FaultFact]
     public void A_site_with_pgBackRest_archives_recovers_and_is_left_as_it_was()
     {

@@ -19,7 +19,7 @@ public sealed class PrefetchTests(StandbyHosts hosts) : IClassFixture<StandbyHos
 
         // It asks for the next segment every few seconds; what it asks gets as far as ssh, and then it cannot be killed.
         OnStandby("kill -STOP $(cat /sys/fs/cgroup/system.slice/pitrps-archive-15-main.service/cgroup.procs | while read -r pid; do [ \"$(cat /proc/$pid/comm)\" != ssh ] || echo $pid; done)");
-        Await("a reader that waits", () => OnStandby("a=$(pgrep -u postgres -x timeout); sleep 1; b=$(pgrep -u postgres -x timeout); [ -n \"$a\" ] && [ \"$a\" = \"$b\" ] && echo waits || true") == "waits");
+        Waiting.For("a reader that waits", () => OnStandby("a=$(pgrep -u postgres -x timeout); sleep 1; b=$(pgrep -u postgres -x timeout); [ -n \"$a\" ] && [ \"$a\" = \"$b\" ] && echo waits || true") == "waits");
         var watch = Stopwatch.StartNew();
         OnStandby($"timeout 300 systemctl stop {Unit}");
 
@@ -30,8 +30,8 @@ public sealed class PrefetchTests(StandbyHosts hosts) : IClassFixture<StandbyHos
         Assert.Equal("", OnStandby($"ls -d {Spool} 2>/dev/null || true"));
 
         CatchUp(segments: 3);
-        Await("the prefetcher's end, as nothing is asked for", () => OnStandby($"ls -d {Spool} 2>/dev/null || true").Length == 0, seconds: 180);
-        Await("its last helper's end", () => OnStandby("pgrep -u postgres -f pitrps-prefetch || true").Length == 0);
+        Waiting.For("the prefetcher's end, as nothing is asked for", () => OnStandby($"ls -d {Spool} 2>/dev/null || true").Length == 0, seconds: 180);
+        Waiting.For("its last helper's end", () => OnStandby("pgrep -u postgres -f pitrps-prefetch || true").Length == 0);
         Assert.Equal("t", hosts.Lab.Psql(Lab.Standby, "SELECT pg_is_in_recovery()"));
     }
 
@@ -48,16 +48,13 @@ public sealed class PrefetchTests(StandbyHosts hosts) : IClassFixture<StandbyHos
         hosts.Lab.Psql(Lab.Primary, "SELECT pg_current_xact_id()");
         var written = hosts.Lab.Psql(Lab.Primary, "SELECT pg_current_wal_lsn()");
         var last = hosts.Lab.Psql(Lab.Primary, "SELECT pg_walfile_name(pg_switch_wal())");
-        Await("the segments in the archive", () => hosts.Lab.Shell(Lab.Primary, $"ls /var/mnt/archive_wal_dir/{last} 2>/dev/null || true").Length > 0);
-        Await("the mount", () => OnStandby($"timeout 5 runuser -u postgres -- ls /mnt/archive_wal_dir/{last} 2>/dev/null || true").Length > 0, seconds: 120);
+        Waiting.For("the segments in the archive", () => hosts.Lab.Shell(Lab.Primary, $"ls /var/mnt/archive_wal_dir/{last} 2>/dev/null || true").Length > 0);
+        Waiting.For("the mount", () => OnStandby($"timeout 5 runuser -u postgres -- ls /mnt/archive_wal_dir/{last} 2>/dev/null || true").Length > 0, seconds: 120);
         OnStandby($"systemctl start {Unit}");
-        Await("what was written on the primary", () => hosts.Lab.Psql(Lab.Standby, $"SELECT pg_last_wal_replay_lsn() >= '{written}'") == "t");
+        Waiting.For("what was written on the primary", () => hosts.Lab.Psql(Lab.Standby, $"SELECT pg_last_wal_replay_lsn() >= '{written}'") == "t");
         Assert.InRange(int.Parse(OnStandby("grep -c 'restored log file' /var/log/postgresql/postgresql-15-main.log"), System.Globalization.CultureInfo.InvariantCulture), segments, int.MaxValue);
         Assert.Equal("asked\nowner", OnStandby($"ls {Spool} | grep -E '^(asked|owner)$'"));
     }
-
-    private static void Await(string what, Func<bool> isSo, int seconds = 60) =>
-        Assert.True(SpinWait.SpinUntil(() => { var so = isSo(); if (!so) { Task.Delay(200).Wait(); } return so; }, TimeSpan.FromSeconds(seconds)), $"It took too long: {what}.");
 
     private string OnStandby(string script) => hosts.Lab.Shell(Lab.Standby, script).Trim();
 }

@@ -24,7 +24,7 @@ public sealed class RetentionTests(StandbyHosts hosts) : IClassFixture<StandbyHo
         // Checkpoints come when the test says so.
         Lab.Psql(Lab.Primary, "ALTER SYSTEM SET checkpoint_timeout = '1d'");
         Lab.Psql(Lab.Primary, "SELECT pg_reload_conf()");
-        Assert.True(Until(() => Lab.Psql(Lab.Primary, "SHOW checkpoint_timeout") == "1d"));
+        Assert.True(Waiting.Until(() => Lab.Psql(Lab.Primary, "SHOW checkpoint_timeout") == "1d"));
 
         // A standby that follows, and whose restartpoint is at the primary's checkpoint. It was made from a base backup, whose label says so.
         hosts.Run("$null = $standby | Set-ReplicationDelay -Delay 0 -Confirm:$false").ThrowOnError();
@@ -45,9 +45,9 @@ public sealed class RetentionTests(StandbyHosts hosts) : IClassFixture<StandbyHo
         Fill(4);
         Lab.Psql(Lab.Primary, "CHECKPOINT");
         // It waits at the first commit, and has said so: the receiver reports every 10 s.
-        Assert.True(Until(() => Lab.Psql(Lab.Standby, "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'") == "RecoveryApplyDelay"));
+        Assert.True(Waiting.Until(() => Lab.Psql(Lab.Standby, "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'") == "RecoveryApplyDelay"));
         var replayed = Lab.Psql(Lab.Standby, "SELECT pg_last_wal_replay_lsn()");
-        Assert.True(Until(() => Lab.Psql(Lab.Primary, $"SELECT flush_lsn = pg_current_wal_flush_lsn() AND replay_lsn = '{replayed}' FROM pg_stat_replication WHERE state = 'streaming'") == "t"));
+        Assert.True(Waiting.Until(() => Lab.Psql(Lab.Primary, $"SELECT flush_lsn = pg_current_wal_flush_lsn() AND replay_lsn = '{replayed}' FROM pg_stat_replication WHERE state = 'streaming'") == "t"));
         Age();
         before = Segments();
         Assert.NotEqual(before[0], StandbyNeeds());
@@ -65,7 +65,7 @@ public sealed class RetentionTests(StandbyHosts hosts) : IClassFixture<StandbyHo
 
         // Stopped, however long ago it was that it had replayed more than what is there.
         Lab.Exec(Lab.Standby, "systemctl", "stop", hosts.ServiceUnit);
-        Assert.True(Until(() => Lab.Psql(Lab.Primary, "SELECT count(*) FROM pg_stat_replication") == "0"));
+        Assert.True(Waiting.Until(() => Lab.Psql(Lab.Primary, "SELECT count(*) FROM pg_stat_replication") == "0"));
         OnPrimary($"echo 'safe {Slot} {before[^1]}' >> {Kept}/seen/history");
         Assert.Contains("does not stream from this server", Retain());
         Assert.Equal(before, Segments());
@@ -73,7 +73,7 @@ public sealed class RetentionTests(StandbyHosts hosts) : IClassFixture<StandbyHo
 
         // It starts from there, follows, and is far enough a day later.
         Lab.Exec(Lab.Standby, "systemctl", "start", hosts.ServiceUnit);
-        Assert.True(Until(() => Lab.Shell(Lab.Standby, $"systemctl is-active {hosts.ServiceUnit} || true").Trim() == "active"));
+        Assert.True(Waiting.Until(() => Lab.Shell(Lab.Standby, $"systemctl is-active {hosts.ServiceUnit} || true").Trim() == "active"));
         hosts.Run("$standby = $standbyHost | Get-PgServer; $null = $standby | Set-ReplicationDelay -Delay 0 -Confirm:$false").ThrowOnError();
         CatchUp();
         Restartpoint();
@@ -85,6 +85,22 @@ public sealed class RetentionTests(StandbyHosts hosts) : IClassFixture<StandbyHo
         Assert.Contains($"may start again from {StandbyNeeds()}", Retain());
         Assert.Equal(StandbyNeeds(), Segments()[0]);
         Assert.True(Segments().Length < before.Length);
+
+        // And what a base backup needs that somebody has taken meanwhile, though the standby does not.
+        OnPrimary($"cd / && runuser -u postgres -- {hosts.Bin}/pg_basebackup -D /var/tmp/base -c fast -X none --no-sync");
+        var backup = OnPrimary($"cd {Directory} && grep -l '^LABEL: pg_basebackup' *.backup | cut -c1-24");
+        Fill(2);
+        CatchUp();
+        Restartpoint();
+        Assert.NotEqual(backup, StandbyNeeds());
+        OnPrimary($"rm {Kept}/seen/history");
+        Retain();
+        ADayPasses();
+        Fill(1);
+        CatchUp();
+        Age();
+        Assert.Contains($"the base backup {backup}.", Retain());
+        Assert.Equal(backup, Segments()[0]);
 
         // Kept as it is set, changed, and gone.
         Enable("");
@@ -119,11 +135,11 @@ public sealed class RetentionTests(StandbyHosts hosts) : IClassFixture<StandbyHo
             last = Lab.Psql(Lab.Primary, "SELECT pg_walfile_name(pg_switch_wal())");
         }
 
-        Assert.True(Until(() => Lab.Psql(Lab.Primary, $"SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver") == "t"), $"{last} was not archived.");
+        Assert.True(Waiting.Until(() => Lab.Psql(Lab.Primary, $"SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver") == "t"), $"{last} was not archived.");
     }
 
     private void CatchUp() =>
-        Assert.True(Until(() => Lab.Psql(Lab.Primary, "SELECT replay_lsn = pg_current_wal_flush_lsn() FROM pg_stat_replication WHERE state = 'streaming'") == "t"), "The standby does not catch up.");
+        Assert.True(Waiting.Until(() => Lab.Psql(Lab.Primary, "SELECT replay_lsn = pg_current_wal_flush_lsn() FROM pg_stat_replication WHERE state = 'streaming'") == "t"), "The standby does not catch up.");
 
     /// <summary>A checkpoint on the primary, and the standby has made a restartpoint of it.</summary>
     private void Restartpoint()
@@ -157,13 +173,11 @@ public sealed class RetentionTests(StandbyHosts hosts) : IClassFixture<StandbyHo
         Lab.Exec(Lab.Primary, "systemctl", "start", Service);
         string[] said = [];
         // The journal gets it some time after it was said.
-        Assert.True(Until(() => (said = [.. Said().Skip(before.Length)]).Any(l => l.StartsWith("removed ", StringComparison.Ordinal))), string.Join('\n', said));
+        Assert.True(Waiting.Until(() => (said = [.. Said().Skip(before.Length)]).Any(l => l.StartsWith("removed ", StringComparison.Ordinal))), string.Join('\n', said));
         return string.Join('\n', said);
     }
 
     private string Traces() => OnPrimary($"ls /etc/systemd/system /usr/local/lib/pitrps | grep retain; systemctl is-active {Timer} | grep -x active; ls {Kept} /var/lib/pitrps-retain 2>/dev/null | grep -x -e standbys -e seen; true");
 
     private string OnPrimary(string script) => Lab.Shell(Lab.Primary, script).Trim();
-
-    private static bool Until(Func<bool> condition) => SpinWait.SpinUntil(condition, TimeSpan.FromSeconds(60));
 }

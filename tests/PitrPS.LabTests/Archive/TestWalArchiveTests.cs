@@ -22,7 +22,7 @@ public sealed class FilledArchiveHosts : PreparedHosts
         }
     }
 
-    public void AwaitMount() => Assert.True(SpinWait.SpinUntil(
+    public void AwaitMount() => Assert.True(Waiting.Until(
         () => Lab.Shell(Lab.Standby, "timeout 10 cat /mnt/archive_wal_dir/pitrps-archive.id >/dev/null 2>&1 && echo there || echo gone").Trim() == "there", TimeSpan.FromSeconds(60)));
 
     /// <summary>So many finished segments, all of them archived.</summary>
@@ -35,7 +35,7 @@ public sealed class FilledArchiveHosts : PreparedHosts
             last = Lab.Psql(Lab.Primary, "SELECT pg_walfile_name(pg_switch_wal())");
         }
 
-        Assert.True(SpinWait.SpinUntil(() => Lab.Psql(Lab.Primary, $"SELECT last_archived_wal = '{last}' FROM pg_stat_archiver") == "t", TimeSpan.FromSeconds(60)), $"{last} was not archived.");
+        Assert.True(Waiting.Until(() => Lab.Psql(Lab.Primary, $"SELECT last_archived_wal = '{last}' FROM pg_stat_archiver") == "t", TimeSpan.FromSeconds(60)), $"{last} was not archived.");
         return last;
     }
 }
@@ -66,7 +66,7 @@ public sealed class TestWalArchiveTests(FilledArchiveHosts hosts) : IClassFixtur
 
         // The standby needs less, and gets the same of it. sshfs keeps what it has seen for 20 s.
         PSObject standby = null!;
-        Assert.True(SpinWait.SpinUntil(() => Of(standby = Test("$standby"), "IsHealthy") is true && Names(standby, "Found") is [.., var last] && last == Segments()[^1], TimeSpan.FromSeconds(60)));
+        Assert.True(Waiting.Until(() => Of(standby = Test("$standby"), "IsHealthy") is true && Names(standby, "Found") is [.., var last] && last == Segments()[^1], TimeSpan.FromSeconds(60)));
         Assert.EndsWith(string.Join(' ', Names(standby, "Found")), string.Join(' ', Segments()));
         Assert.Equal([], Warnings(standby));
         Assert.Equal(Of(primary, "LastRecoverable"), Of(standby, "LastRecoverable"));
@@ -105,7 +105,7 @@ public sealed class TestWalArchiveTests(FilledArchiveHosts hosts) : IClassFixtur
         Assert.Equal(Start(s[6]), Of(report, "FirstRecoverable")!.ToString());
 
         // sshfs keeps what it has seen for 20 s.
-        Assert.True(SpinWait.SpinUntil(() => Problems(Test("$standby")).SequenceEqual(expected), TimeSpan.FromSeconds(60)));
+        Assert.True(Waiting.Until(() => Problems(Test("$standby")).SequenceEqual(expected), TimeSpan.FromSeconds(60)));
     }
 
     [LabFact]
@@ -123,7 +123,9 @@ public sealed class TestWalArchiveTests(FilledArchiveHosts hosts) : IClassFixtur
             Assert.Equal(next, first);
             hosts.Lab.Psql(Lab.Primary, "SELECT pg_current_xact_id()");
             var second = hosts.Lab.Psql(Lab.Primary, "SELECT pg_walfile_name(pg_switch_wal())");
-            Assert.True(SpinWait.SpinUntil(() => hosts.Lab.Psql(Lab.Primary, $"SELECT last_failed_wal = '{first}' FROM pg_stat_archiver") == "t", TimeSpan.FromSeconds(60)));
+            Assert.True(Waiting.Until(() => hosts.Lab.Psql(Lab.Primary, $"SELECT last_failed_wal = '{first}' FROM pg_stat_archiver") == "t", TimeSpan.FromSeconds(60)));
+
+            Assert.Contains($"pitrps-archive: {Directory}/{first} exists with other content and is not overwritten", hosts.Lab.Shell(Lab.Primary, "cat /var/log/postgresql/postgresql-15-main.log"), StringComparison.Ordinal);
 
             var report = Test("$primary");
 

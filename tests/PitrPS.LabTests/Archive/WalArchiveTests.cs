@@ -28,6 +28,7 @@ public sealed class WalArchiveTests(InstalledHosts hosts) : IClassFixture<Instal
         Assert.Contains($"make directory {Directory} (2750, postgres:pitrps-archive-15-main)", run.HostText);
         Assert.Contains("archive_command = '/usr/local/lib/pitrps/pitrps-archive /var/mnt/archive_wal_dir \"%p\" \"%f\"'", run.HostText);
         Assert.Contains("OnUnitActiveSec=60", run.HostText);
+        Assert.Contains("archive_timeout = '60s'", run.HostText);
         Assert.Contains("is restarted, and its sessions are ended, because of archive_mode", run.HostText);
         Assert.Equal("off", Setting("archive_mode"));
         Assert.Equal("absent", hosts.Lab.Shell(Lab.Primary, $"[ -e {Directory} ] || getent group pitrps-archive-15-main || [ -e /usr/local/lib/pitrps ] || echo absent").Trim());
@@ -52,11 +53,21 @@ public sealed class WalArchiveTests(InstalledHosts hosts) : IClassFixture<Instal
         Assert.Contains($"system_identifier={Of(server, "SystemIdentifier")}\n", hosts.Lab.Exec(Lab.Primary, "cat", $"{Directory}/pitrps-archive.id"));
 
         // The heartbeat: transactions happen although nobody writes.
-        Assert.True(Until(() => Xid() >= 3 + FirstXid()));
+        Assert.True(Waiting.Until(() => Xid() >= 3 + FirstXid()));
+
+        // And a segment of little more than that takes little room.
+        hosts.Lab.Psql(Lab.Primary, "SELECT pg_switch_wal()");
+        var xid = Xid();
+        Assert.True(Waiting.Until(() => Xid() > xid));
+        var beat = hosts.Lab.Psql(Lab.Primary, "SELECT pg_walfile_name(pg_switch_wal())");
+        Assert.True(Waiting.Until(() => hosts.Lab.Psql(Lab.Primary, $"SELECT last_archived_wal >= '{beat}' FROM pg_stat_archiver") == "t"));
+        var (size, blocks) = hosts.Lab.Exec(Lab.Primary, "stat", "-c", "%s %b", $"{Directory}/{beat}").Trim().Split(' ') is [var all, var used] ? (all, int.Parse(used, CultureInfo.InvariantCulture)) : default;
+        Assert.Equal("16777216", size);
+        Assert.InRange(blocks * 512, 1, 128 * 1024);
 
         var again = hosts.Run($"$primary | Enable-WalArchive '{Directory}' -HeartbeatInterval 00:00:01 -ArchiveTimeout 00:02:00 -Confirm:$false").ThrowOnError();
         Assert.Contains("nothing to do", string.Join('\n', again.Information) + again.HostText);
-        Assert.Equal(segment, hosts.Lab.Psql(Lab.Primary, "SELECT last_archived_wal FROM pg_stat_archiver"));
+        Assert.Equal(beat, hosts.Lab.Psql(Lab.Primary, "SELECT last_archived_wal FROM pg_stat_archiver"));
 
         using var tomorrow = hosts.NewSession();
         Assert.Equal(Directory, Of(tomorrow.Get("$primary")[0], "ArchiveDirectory"));
@@ -77,7 +88,7 @@ public sealed class WalArchiveTests(InstalledHosts hosts) : IClassFixture<Instal
             Server("$primary | Enable-WalArchive $path -HeartbeatInterval 0 -Confirm:$false");
             hosts.Lab.Shell(Lab.Primary, $"head -c 40M /dev/zero > {Directory}/filler 2>/dev/null; true");
             hosts.Lab.Psql(Lab.Primary, "CREATE TABLE filling AS SELECT md5(i::text) FROM generate_series(1, 100000) i; SELECT pg_switch_wal()");
-            Assert.True(Until(() => hosts.Lab.Psql(Lab.Primary, "SELECT failed_count > 0 FROM pg_stat_archiver") == "t"));
+            Assert.True(Waiting.Until(() => hosts.Lab.Psql(Lab.Primary, "SELECT failed_count > 0 FROM pg_stat_archiver") == "t"));
             var failed = hosts.Lab.Psql(Lab.Primary, "SELECT last_failed_wal FROM pg_stat_archiver");
             Assert.Equal("pitrps-archive.id", hosts.Lab.Shell(Lab.Primary, $"cd {Directory} && ls -A | grep -v -e filler -e '^0'").Trim());
 
@@ -161,6 +172,4 @@ public sealed class WalArchiveTests(InstalledHosts hosts) : IClassFixture<Instal
     private static object? Of(PSObject server, string property) => server.Properties[property].Value;
 
     private string Setting(string name) => hosts.Lab.Psql(Lab.Primary, $"SHOW {name}");
-
-    private static bool Until(Func<bool> condition) => SpinWait.SpinUntil(condition, TimeSpan.FromSeconds(30));
 }

@@ -154,8 +154,41 @@ public abstract class DelayFacts(FactServers servers)
             """));
 
     [LabFact]
+    public void The_files_of_a_dropped_database_go_at_once_unless_an_earlier_COMMIT_is_held_back() => Assert.Equal(
+        ["one: gone, still in the catalog: 1", "two: there"],
+        Fact("""
+            p 'DROP DATABASE IF EXISTS one'; p 'DROP DATABASE IF EXISTS two'; p 'CREATE DATABASE one'; p 'CREATE DATABASE two'
+            one=$(p "SELECT oid FROM pg_database WHERE datname = 'one'") two=$(p "SELECT oid FROM pg_database WHERE datname = 'two'")
+            standby "recovery_min_apply_delay = '1h'"
+            p 'DROP DATABASE one'
+            until_ sh -c "[ -e $S/base/$one ] || echo t"
+            echo "one: gone, still in the catalog: $(s "SELECT count(*) FROM pg_database WHERE datname = 'one'")"
+            p 'DROP DATABASE two'; arrived
+            until_ s "SELECT wait_event = 'RecoveryApplyDelay' FROM pg_stat_activity WHERE backend_type = 'startup'"
+            [ -e $S/base/$two ] && echo 'two: there'
+            """));
+
+    [LabFact]
+    public void WAL_that_is_held_back_stays_in_pg_wal_whatever_the_restartpoints_remove() => Assert.Equal(
+        ["removed before it: yes", "missing after it: 0"],
+        Fact("""
+            p 'DROP TABLE IF EXISTS t; CREATE TABLE t (i int)'
+            standby "recovery_min_apply_delay = '1h'" 'wal_keep_size = 0' 'min_wal_size = 32MB' 'wal_recycle = off'
+            # A segment without a record in it is not switched.
+            first=$(p "SELECT pg_walfile_name(pg_create_restore_point('x'))")
+            p 'SELECT pg_switch_wal()' > /dev/null; p 'CHECKPOINT'; arrived
+            until_ s "SELECT pg_last_wal_replay_lsn() >= '$(p 'SELECT pg_current_wal_lsn()')'"
+            for i in 1 2 3; do p "INSERT INTO t VALUES ($i)"; p 'SELECT pg_switch_wal()' > /dev/null; done
+            p 'INSERT INTO t VALUES (4)'; arrived
+            s 'CHECKPOINT'
+            [ -e $S/pg_wal/$first ] || echo 'removed before it: yes'
+            redo=$(as $B/pg_controldata -D $S | sed -n "s/^Latest checkpoint's REDO WAL file: *//p")
+            echo "missing after it: $(p "SELECT name FROM pg_ls_waldir() WHERE name BETWEEN '$redo' AND pg_walfile_name('$(s 'SELECT pg_last_wal_receive_lsn()')')" | while read -r name; do [ -e $S/pg_wal/$name ] || echo "$name"; done | wc -l)"
+            """));
+
+    [LabFact]
     public void Settings_lower_than_the_primarys_stop_replay_from_14_on_and_the_server_before_and_no_such_standby_starts() => Assert.Equal(
-        servers.Major >= 14 ? ["paused: paused", "did not start", "said: insufficient"] : ["ended", "did not start", "said: insufficient"],
+        servers.Major >= 14 ? ["paused: paused", "ended by the resume", "did not start", "said: insufficient"] : ["ended", "did not start", "said: insufficient"],
         Fact("""
             standby 'recovery_min_apply_delay = 0' 'max_connections = 20'
             trap 'sed -i "s/^max_connections = .*/max_connections = 20/" $D/primary/postgresql.conf; as $B/pg_ctl -D $D/primary -s -w -l $D/primary.log restart' EXIT
@@ -164,10 +197,12 @@ public abstract class DelayFacts(FactServers servers)
             if [ $V -ge 14 ]; then
               until_ s "SELECT pg_get_wal_replay_pause_state() = 'paused'"
               echo "paused: $(s 'SELECT pg_get_wal_replay_pause_state()')"
+              s 'SELECT pg_wal_replay_resume()'; said_ended='ended by the resume'
             else
-              until_ sh -c "[ -f $S/postmaster.pid ] || echo t"
-              echo ended
+              said_ended=ended
             fi
+            until_ gone
+            echo "$said_ended"
             stop_standby fast
             start 2>/dev/null || echo 'did not start'
             said 'insufficient parameter settings|hot standby is not possible because' insufficient

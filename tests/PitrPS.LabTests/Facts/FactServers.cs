@@ -10,7 +10,7 @@ namespace PitrPS.LabTests.Facts;
 /// standby SETTING...   a new standby with these lines in its configuration, streaming
 /// set_standby SETTING...   other values for them, without a reload       reload, restart
 /// arrived        waits until the standby has received all WAL
-/// until_ WHAT    waits until a command prints t
+/// until_ WHAT    waits until a command prints t          until_ gone      waits until the standby has ended
 /// recover SETTING...   stops the standby and starts it with recovery.signal and these lines; its log is $D/standby.log
 /// wal FROM OPTION...   pg_waldump of the primary from a position on
 /// </code>
@@ -40,6 +40,7 @@ public abstract class FactServers : IDisposable
           until_ s "SELECT count(*) = 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'"
         }
         recover() { stop_standby fast; rm -f $S/standby.signal $D/standby.log; as touch $S/recovery.signal; set_standby "primary_conninfo = ''" "restore_command = 'false'" "$@"; as $B/pg_ctl -D $S -s -w -t 30 -l $D/standby.log start || echo 'did not start'; }
+        gone() { [ -f $S/postmaster.pid ] || echo t; }
         said() { grep -qE "$1" $D/standby.log && echo "said: $2" || { echo "never said: $2"; cat $D/standby.log; }; }
         wal() { from=$1; shift; as $B/pg_waldump -p $D/primary/pg_wal -s "$from" "$@" 2>/dev/null || true; }
         waits() { s "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'"; }

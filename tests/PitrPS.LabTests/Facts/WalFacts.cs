@@ -11,7 +11,7 @@ public abstract class WalFacts(FactServers servers)
     public void A_DROP_in_a_savepoint_has_its_LOCK_under_the_subtransaction_and_its_file_in_the_COMMIT() => Assert.Equal(
         ["LOCK names the oid: 1", "COMMIT names the file: 1", "COMMIT names the subtransaction: 1", servers.Major >= 15 ? "dropped stats: 1" : "dropped stats: 0"],
         Fact("""
-            p 'DROP TABLE IF EXISTS a, b; CREATE TABLE a (i int); CREATE TABLE b (i int)'; p 'VACUUM FULL b'
+            p 'DROP TABLE IF EXISTS a, b CASCADE; CREATE TABLE a (i int); CREATE TABLE b (i int)'; p 'VACUUM FULL b'
             oid=$(p "SELECT 'b'::regclass::oid"); file=$(p "SELECT pg_relation_filepath('b')")
             [ "$oid" != "${file##*/}" ] || exit 1
             from=$(p 'SELECT pg_current_wal_lsn()')
@@ -27,10 +27,26 @@ public abstract class WalFacts(FactServers servers)
             """));
 
     [LabFact]
+    public void A_snapshot_says_that_a_transaction_has_too_many_subtransactions_and_a_change_of_settings_names_them() => Assert.Equal(
+        ["overflowed: yes", "max_connections=20 max_worker_processes=8 max_wal_senders=10 max_prepared_xacts=5 max_locks_per_xact=64 wal_level=replica", servers.Major >= 15 ? "physical" : "no such command"],
+        Fact("""
+            p 'DROP TABLE IF EXISTS a CASCADE; CREATE TABLE a (i int)'
+            from=$(p 'SELECT pg_current_wal_lsn()')
+            { echo 'BEGIN;'; for i in $(seq 70); do echo "SAVEPOINT s$i; INSERT INTO a VALUES ($i);"; done; echo 'SELECT pg_sleep(2); COMMIT;'; } | as psql -XAtq -h $D -p 6001 -d postgres > /dev/null &
+            sleep 1; p 'CHECKPOINT'; wait
+            wal $from -r Standby | grep -q 'RUNNING_XACTS nextXid [0-9]* latestCompletedXid [0-9]* oldestRunningXid [0-9]*; 1 xacts: .*; subxid ov' && echo 'overflowed: yes'
+            from=$(p 'SELECT pg_current_wal_lsn()'); as $B/pg_ctl -D $D/primary -s -w -m fast stop; echo 'wal_log_hints = on' >> $D/primary/postgresql.conf; as $B/pg_ctl -D $D/primary -s -w -l $D/primary.log start
+            wal $from -r XLOG | sed -n 's/.* desc: PARAMETER_CHANGE \(.*\) wal_log_hints=on .*/\1/p'
+            p "SELECT pg_create_physical_replication_slot('kept', true)" > /dev/null
+            as psql -XAtq -d "host=$D port=6001 replication=true" -c 'READ_REPLICATION_SLOT kept' 2>/dev/null | sed -n 's/^physical|[0-9A-F]*\/[0-9A-F]*|1$/physical/p' | grep . || echo 'no such command'
+            p "SELECT pg_drop_replication_slot('kept')" > /dev/null
+            """));
+
+    [LabFact]
     public void A_TRUNCATE_removes_a_file_and_drops_no_statistics() => Assert.Equal(
         ["rels: 1", "dropped stats of it: 0", "a new file: 1"],
         Fact("""
-            p 'DROP TABLE IF EXISTS a; CREATE TABLE a AS SELECT 1 AS i'
+            p 'DROP TABLE IF EXISTS a CASCADE; CREATE TABLE a AS SELECT 1 AS i'
             oid=$(p "SELECT 'a'::regclass::oid"); file=$(p "SELECT pg_relation_filepath('a')")
             from=$(p 'SELECT pg_current_wal_lsn()')
             p 'TRUNCATE a'
@@ -39,6 +55,39 @@ public abstract class WalFacts(FactServers servers)
             echo "rels: $(grep -c "desc: COMMIT .*; rels: .*$file" $D/wal)"
             echo "dropped stats of it: $(grep -c "dropped stats: .*2/[0-9]*/$oid\b" $D/wal || true)"
             echo "a new file: $(grep -c "rmgr: Storage .*CREATE $new" $D/wal)"
+            """));
+
+    [LabFact]
+    public void What_rewrites_a_relation_drops_the_statistics_of_transient_ones_only() => Assert.Equal(
+        ["old files: 2", "dropped stats of them: 0", servers.Major >= 15 ? "of others: yes" : "of others: no"],
+        Fact("""
+            p 'DROP TABLE IF EXISTS a CASCADE; CREATE TABLE a AS SELECT 1 AS i; CREATE MATERIALIZED VIEW m AS SELECT * FROM a'
+            oids=$(p "SELECT 'a'::regclass::oid || '|' || 'm'::regclass::oid"); files=$(p "SELECT pg_relation_filepath('a') || '|' || pg_relation_filepath('m')")
+            from=$(p 'SELECT pg_current_wal_lsn()')
+            p 'VACUUM FULL a'; p 'REFRESH MATERIALIZED VIEW m'
+            wal $from -r Transaction > $D/wal
+            echo "old files: $(grep -cE "desc: COMMIT .*; rels: .*($files)\b" $D/wal)"
+            echo "dropped stats of them: $(grep -cE "dropped stats: .*2/[0-9]*/($oids)\b" $D/wal || true)"
+            grep -q 'dropped stats: .*2/' $D/wal && echo 'of others: yes' || echo 'of others: no'
+            """));
+
+    [LabFact]
+    public void What_a_switch_leaves_of_a_segment_is_nearly_all_zeros() => Assert.Equal(
+        ["zeros: yes"],
+        Fact("""
+            p 'SELECT pg_current_xact_id()' > /dev/null
+            segment=$(p 'SELECT pg_walfile_name(pg_switch_wal())')
+            [ "$(tail -c 4194304 $D/primary/pg_wal/$segment | tr -d '\000' | wc -c)" -lt 41943 ] && echo 'zeros: yes'
+            """));
+
+    [LabFact]
+    public void A_tablespace_is_an_absolute_link_so_a_layer_over_the_data_directory_does_not_cover_it() => Assert.Equal(
+        ["/var/lib/postgresql/facts/space"],
+        Fact("""
+            as mkdir -p $D/space
+            p "CREATE TABLESPACE space LOCATION '$D/space'"
+            readlink $D/primary/pg_tblspc/*
+            p 'DROP TABLESPACE space'
             """));
 
     [LabFact]
@@ -57,7 +106,7 @@ public abstract class WalFacts(FactServers servers)
     public void Locks_that_are_held_are_repeated_by_the_snapshots_of_a_standby_under_no_transaction() => Assert.Equal(
         ["repeated: yes"],
         Fact("""
-            p 'DROP TABLE IF EXISTS a; CREATE TABLE a (i int)'
+            p 'DROP TABLE IF EXISTS a CASCADE; CREATE TABLE a (i int)'
             oid=$(p "SELECT 'a'::regclass::oid")
             from=$(p 'SELECT pg_current_wal_lsn()')
             as psql -XAtq -h $D -p 6001 -d postgres -c 'BEGIN; DROP TABLE a; CHECKPOINT' > /dev/null 2>&1 &
@@ -71,7 +120,7 @@ public abstract class WalFacts(FactServers servers)
     public void A_COMMIT_PREPARED_carries_the_files_and_the_transaction_that_it_commits() => Assert.Equal(
         ["1"],
         Fact("""
-            p 'DROP TABLE IF EXISTS a; CREATE TABLE a (i int)'
+            p 'DROP TABLE IF EXISTS a CASCADE; CREATE TABLE a (i int)'
             file=$(p "SELECT pg_relation_filepath('a')")
             from=$(p 'SELECT pg_current_wal_lsn()')
             p "BEGIN; DROP TABLE a; PREPARE TRANSACTION 'one'"; p "COMMIT PREPARED 'one'"
@@ -83,7 +132,7 @@ public abstract class WalFacts(FactServers servers)
         [servers.Major >= 14 ? "Standby Transaction" : "Transaction"],
         Fact("""
             from=$(p 'SELECT pg_current_wal_lsn()')
-            p 'DROP TABLE IF EXISTS a; CREATE TABLE a (i int); DROP TABLE a'
+            p 'DROP TABLE IF EXISTS a CASCADE; CREATE TABLE a (i int); DROP TABLE a'
             wal $from -r Standby -r Transaction | awk '$1 == "rmgr:" { print $2 }' | sort -u | paste -sd ' '
             """));
 
@@ -100,19 +149,25 @@ public abstract class WalFacts(FactServers servers)
             """));
 
     [LabFact]
-    public void An_archive_library_is_there_from_15_on_and_beside_a_command_it_is_an_error_from_16_on() => Assert.Equal(
-        servers.Major switch { 13 => ["no library"], 15 => ["command ignored, library works: ok"], _ => ["refused"] },
+    public void The_archiver_counts_what_a_command_claims_and_a_library_goes_before_it_on_15_and_is_an_error_beside_it_from_16_on() => Assert.Equal(
+        ["counted: t", servers.Major switch { 13 => "no library", 15 => "command ignored, library works: ok", _ => "refused" }],
         Fact("""
-            if [ $V -lt 15 ]; then p "SELECT 'no library' WHERE NOT EXISTS (SELECT FROM pg_settings WHERE name = 'archive_library')"; exit; fi
             as mkdir -p $D/lib
             stop_all() { as $B/pg_ctl -D $D/third -s -m immediate stop 2>/dev/null || true; rm -rf $D/third; }
             rm -rf $D/third; as cp -a $D/primary $D/third; rm -f $D/third/postmaster.pid; trap stop_all EXIT
-            printf '%s\n' 'port = 6003' 'archive_mode = on' "archive_command = 'touch $D/lib/by_command'" "archive_library = 'basic_archive'" "basic_archive.archive_directory = '$D/lib'" >> $D/third/postgresql.conf
+            printf '%s\n' 'port = 6003' 'archive_mode = on' "archive_command = 'true'" >> $D/third/postgresql.conf
             as $B/pg_ctl -D $D/third -s -w -t 20 -l $D/third.log start || true
             psql3() { as psql -XAtq -h $D -p 6003 -d postgres -c "$1"; }
-            psql3 "SELECT pg_logical_emit_message(false, 'x', 'y'); SELECT pg_switch_wal()" > /dev/null 2>&1 || true
-            n=0; while [ ! -e $D/lib/by_command ] && [ -z "$(ls $D/lib)" ] && ! grep -q 'both' $D/third.log && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
-            grep -q '"archive_command" and "archive_library"\|both archive_command and archive_library\|archive_command and archive_library' $D/third.log && echo refused || { [ ! -e $D/lib/by_command ] && echo 'command ignored, library works: ok'; }
+            switch() { psql3 "SELECT pg_current_xact_id()" > /dev/null; psql3 'SELECT pg_switch_wal()' > /dev/null 2>&1 || true; }
+            switch
+            until_ psql3 'SELECT archived_count > 0 FROM pg_stat_archiver'
+            echo "counted: $(psql3 'SELECT archived_count > 0 FROM pg_stat_archiver')"
+            if [ $V -lt 15 ]; then p "SELECT 'no library' WHERE NOT EXISTS (SELECT FROM pg_settings WHERE name = 'archive_library')"; exit; fi
+            printf '%s\n' "archive_command = 'touch $D/lib/by_command'" "archive_library = 'basic_archive'" "basic_archive.archive_directory = '$D/lib'" >> $D/third/postgresql.conf
+            as $B/pg_ctl -D $D/third -s -w -t 20 -m immediate -l $D/third.log restart || true
+            switch
+            n=0; while [ -z "$(ls $D/lib)" ] && ! grep -q 'archive_command.* and .*archive_library' $D/third.log && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+            grep -q 'archive_command.* and .*archive_library' $D/third.log && echo refused || { [ ! -e $D/lib/by_command ] && [ -n "$(ls $D/lib)" ] && echo 'command ignored, library works: ok'; }
             """));
 
     [LabFact]

@@ -52,6 +52,7 @@ public sealed class AwkwardHostsTests : IDisposable
     private static IEnumerable<string> Both => [Lab.Primary, Lab.Standby];
 
     /// <summary>csh, noise, a banner, no program may be run in /tmp, sudo that asks for each command, and servers that speak German.</summary>
+    [Trait("Category", "Long")]
     [FaultFact]
     public void The_story_works_where_sudo_always_asks_and_nothing_is_in_English()
     {

@@ -8,10 +8,15 @@ public sealed class ClientProcess : IDisposable
 {
     private readonly Process _process;
     private readonly ConcurrentQueue<string> _lines = new();
+    private readonly Action<string>? _said;
 
     /// <summary>Starts a session that imports the module, unless it is told not to, and runs the script.</summary>
-    public ClientProcess(string script, bool import = true)
+    /// <param name="script">PowerShell.</param>
+    /// <param name="import">False for a session without the module.</param>
+    /// <param name="said">Hears of each line as soon as it was said.</param>
+    public ClientProcess(string script, bool import = true, Action<string>? said = null)
     {
+        _said = said;
         var begin = import ? $"Import-Module '{RepositoryPaths.Module}'\n" : "";
         _process = new Process
         {
@@ -71,6 +76,9 @@ public sealed class ClientProcess : IDisposable
         _process.WaitForExit();
     }
 
+    /// <summary>SIGKILL, by whoever hears what it says: its end cannot be waited for there.</summary>
+    public void KillAndGoOn() => _process.Kill();
+
     public void Dispose()
     {
         if (!_process.HasExited)
@@ -86,6 +94,7 @@ public sealed class ClientProcess : IDisposable
         if (line is not null)
         {
             _lines.Enqueue(line);
+            _said?.Invoke(line);
         }
     }
 }

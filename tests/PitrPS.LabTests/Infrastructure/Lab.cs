@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Text.Json;
 
@@ -16,7 +17,7 @@ public sealed record LabHost(
 /// <summary>
 /// The test hosts. By default a lab of the tests' own (PITRPS_LAB, else /var/lib/pitrps-lab-tests), made anew in each run;
 /// build.ps1 destroys it afterwards, because a test host that is ended by its runner cannot.
-/// With PITRPS_LAB_JSON: hosts of the user's own; PITRPS_LAB_RESET is then a command that is given a snapshot's name and puts the hosts back into that state.
+/// With PITRPS_LAB_JSON: hosts of the user's own; PITRPS_LAB_RESET is then a shell command that makes bare hosts of them again.
 /// PITRPS_LAB_KEEP=1 keeps the lab and its snapshots for the next run.
 /// </summary>
 public sealed class Lab
@@ -25,15 +26,19 @@ public sealed class Lab
     public const string Standby = "standby";
 
     private static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
-    private static readonly Lazy<Lab> One = new(() => new Lab());
+    private static readonly string SharedFolder = Environment.GetEnvironmentVariable("PITRPS_LAB") ?? "/var/lib/pitrps-lab-tests";
+    private static readonly Lazy<Lab> One = new(() => new Lab(SharedFolder, Environment.GetEnvironmentVariable("PITRPS_LAB_JSON")));
 
-    private readonly string? _inventory = Environment.GetEnvironmentVariable("PITRPS_LAB_JSON");
-    private readonly string _folder = Environment.GetEnvironmentVariable("PITRPS_LAB") ?? "/var/lib/pitrps-lab-tests";
+    private readonly string? _inventory;
+    private readonly string _folder;
     private readonly bool _keep = Environment.GetEnvironmentVariable("PITRPS_LAB_KEEP") == "1";
     private readonly HashSet<string> _snapshots = [];
+    private readonly ConcurrentDictionary<string, (string Id, string? Start)> _inits = [];
 
-    private Lab()
+    private Lab(string folder, string? inventory)
     {
+        _folder = folder;
+        _inventory = inventory;
         if (IsForeign)
         {
             return;
@@ -58,6 +63,12 @@ public sealed class Lab
 
     /// <summary>The lab of this run.</summary>
     public static Lab Shared => One.Value;
+
+    /// <summary>A lab of its own beside the shared one, for tests that work on several pairs of hosts side by side; whoever asks for it destroys it.</summary>
+    public static Lab Beside(string name) => new($"{SharedFolder}-{name}", null);
+
+    /// <summary>Where its files are.</summary>
+    public string Folder => _folder;
 
     /// <summary>True for hosts that are not ours to kill or to cut off.</summary>
     public bool IsForeign => _inventory is not null;
@@ -102,29 +113,31 @@ public sealed class Lab
 
     public void Destroy(string host) => Run("destroy", host);
 
-    /// <summary>Puts both hosts back into the state of a snapshot, running.</summary>
-    public void Restore(string snapshot)
+    /// <summary>Takes the whole lab away, unless it is to be kept for the next run.</summary>
+    public void DestroyAll()
     {
-        if (!IsForeign)
+        if (!_keep)
         {
-            Run("clone", snapshot);
-        }
-        else if (Environment.GetEnvironmentVariable("PITRPS_LAB_RESET") is { } reset)
-        {
-            Execute(reset, snapshot);
-        }
-        else
-        {
-            throw new InvalidOperationException("These tests change hosts: set PITRPS_LAB_RESET to a command that puts them back into the snapshot that it is given.");
+            Run("destroy", "--all");
         }
     }
 
+    /// <summary>Puts both hosts back into the state of a snapshot, running.</summary>
+    public void Restore(string snapshot) => Run("clone", snapshot);
+
+    /// <summary>Makes bare hosts of the user's own again.</summary>
+    public void Reset() => Execute("sh", "-c", Environment.GetEnvironmentVariable("PITRPS_LAB_RESET")
+        ?? throw new InvalidOperationException("These tests change hosts: set PITRPS_LAB_RESET to a shell command that puts both back to what they were before PitrPS came."));
+
     /// <summary>Keeps both hosts as they are under this name, and leaves them stopped.</summary>
-    public void Keep(string snapshot)
+    public void Keep(string snapshot) => Keep(snapshot, Primary, Standby);
+
+    /// <summary>The same for some hosts only: those are then what <see cref="Restore"/> puts back.</summary>
+    public void Keep(string snapshot, params string[] hosts)
     {
         if (!IsForeign)
         {
-            Run("snapshot", snapshot, Primary, Standby);
+            Run(["snapshot", snapshot, .. hosts]);
         }
 
         _snapshots.Add(snapshot);
@@ -144,7 +157,7 @@ public sealed class Lab
     {
         if (!IsForeign)
         {
-            return Run(["exec", host, .. command]);
+            return Execute(RepositoryPaths.LabEnter, [InitOf(host), .. command]);
         }
 
         var h = Host(host);
@@ -167,6 +180,32 @@ public sealed class Lab
     /// <summary>Asks a server with psql as its OS user; the rows as psql -At prints them.</summary>
     public string Psql(string host, string sql, string database = "postgres", int port = 5432) =>
         Exec(host, "runuser", "-u", "postgres", "--", "psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", $"{port}", "-d", database, "-c", sql).TrimEnd('\n');
+
+    // "lab exec" looks for it each time, which costs more than most of what is run.
+    private string InitOf(string host)
+    {
+        if (!_inits.TryGetValue(host, out var init) || StartOf(init.Id) != init.Start)
+        {
+            var id = Run("init", host).TrimEnd('\n');
+            _inits[host] = init = (id, StartOf(id));
+        }
+
+        return init.Id;
+    }
+
+    /// <summary>When a process was started, in ticks since boot: its number can be another's later. Null when there is none.</summary>
+    private static string? StartOf(string process)
+    {
+        try
+        {
+            var status = File.ReadAllText($"/proc/{process}/stat");
+            return status[(status.LastIndexOf(')') + 2)..].Split(' ')[19];
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
 
     private string Run(params string[] arguments) => Execute(RepositoryPaths.Lab, arguments);
 

@@ -41,7 +41,12 @@ public sealed class PowerShellEngine : IDisposable
     public IReadOnlyList<PSObject> Get(string script, params (string Name, object? Value)[] variables) => Run(script, variables).ThrowOnError().Output;
 
     /// <summary>Starts a script and returns at once, so that a test can stop it (Ctrl+C).</summary>
-    public RunningScript Start(string script, bool verbose = false, params (string Name, object? Value)[] variables)
+    public RunningScript Start(string script, bool verbose = false, params (string Name, object? Value)[] variables) => Start(script, verbose, null, variables);
+
+    /// <summary>Starts a script verbosely; each verbose line is told at once, on the pipeline's own thread.</summary>
+    public RunningScript StartListening(string script, Action<string> said) => Start(script, verbose: true, said, []);
+
+    private RunningScript Start(string script, bool verbose, Action<string>? said, (string Name, object? Value)[] variables)
     {
         foreach (var (name, value) in variables)
         {
@@ -52,6 +57,11 @@ public sealed class PowerShellEngine : IDisposable
         _sink.Clear();
         var shell = PowerShell.Create(_runspace);
         shell.AddScript(script, useLocalScope: false);
+        if (said is not null)
+        {
+            shell.Streams.Verbose.DataAdded += (_, e) => said(shell.Streams.Verbose[e.Index].Message);
+        }
+
         return new RunningScript(shell, _sink);
     }
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Management.Automation;
 
 [assembly: CollectionBehavior(DisableTestParallelization = true)]
@@ -14,7 +15,7 @@ public abstract class PreparedHosts : IDisposable
 
     private protected PreparedHosts(string snapshot, HostSystem? system = null)
     {
-        System = system ?? HostSystem.Debian12;
+        System = Lab.WhyNot() is null && Lab.IsForeign ? HostSystem.Of(Lab.Host(Lab.Primary)) : system ?? HostSystem.Debian12;
         if (Lab.WhyNot() is null)
         {
             Snapshots.Restore(snapshot, System);
@@ -156,6 +157,9 @@ public sealed record HostSystem(string Suite, int Major, bool IsRhel = false)
     public static HostSystem Rocky8 { get; } = new("rocky8", 15, IsRhel: true);
 
     public static HostSystem Alma10 { get; } = new("alma10", 17, IsRhel: true);
+
+    /// <summary>What a host of the user's own runs, as its lab.json says.</summary>
+    public static HostSystem Of(LabHost host) => new("", host.PostgresMajor, host.Family == "rhel");
 }
 
 /// <summary>The states that <see cref="PreparedHosts"/> come from.</summary>
@@ -166,13 +170,22 @@ internal static class Snapshots
     public const string Standby = "standby-pair";
     public const string Foreign = "foreign-pair";
 
-    private static readonly Dictionary<string, string> Broken = [];
+    private static readonly ConcurrentDictionary<(Lab Lab, string Snapshot), string> Broken = [];
 
     /// <summary>Puts the hosts into this state, making it first if this run has not made it yet.</summary>
-    public static void Restore(string snapshot, HostSystem system)
+    public static void Restore(string snapshot, HostSystem system) => Restore(snapshot, system, Lab.Shared);
+
+    public static void Restore(string snapshot, HostSystem system, Lab lab)
     {
-        Ensure(snapshot, system);
-        Lab.Shared.Restore(NameOf(snapshot, system));
+        if (lab.IsForeign)
+        {
+            // Nobody has kept their states: each way begins at bare hosts.
+            Make(snapshot, system, lab);
+            return;
+        }
+
+        Ensure(snapshot, system, lab);
+        lab.Restore(NameOf(snapshot, system));
     }
 
     private static string NameOf(string snapshot, HostSystem system) => system == HostSystem.Debian12 ? snapshot : $"{snapshot}-{system.Suite}";
@@ -188,59 +201,62 @@ internal static class Snapshots
         $ErrorActionPreference = 'Continue'
         """;
 
-    private static void Ensure(string snapshot, HostSystem system)
+    private static void Ensure(string snapshot, HostSystem system, Lab lab)
     {
         var name = NameOf(snapshot, system);
-        if (Broken.TryGetValue(name, out var why))
+        if (Broken.TryGetValue((lab, name), out var why))
         {
             throw new InvalidOperationException($"The hosts for this could not be prepared before: {why}");
         }
 
-        if (Lab.Shared.HasSnapshot(name))
+        if (lab.HasSnapshot(name))
         {
             return;
         }
 
         try
         {
-            Make(snapshot, system);
+            Make(snapshot, system, lab);
         }
         catch (Exception e)
         {
-            Broken[name] = e.Message;
+            Broken[(lab, name)] = e.Message;
             throw;
         }
     }
 
-    private static void Make(string snapshot, HostSystem system)
+    private static void Make(string snapshot, HostSystem system, Lab lab)
     {
-        var lab = Lab.Shared;
         switch (snapshot)
         {
             case Bare:
-                if (!lab.IsForeign)
+                if (lab.IsForeign)
+                {
+                    lab.Reset();
+                }
+                else
                 {
                     lab.Create(system.Suite);
                 }
 
                 break;
             case Foreign:
-                Restore(Bare, system);
-                Adoption.ForeignHosts.Prepare(lab, system.Major);
+                Restore(Bare, system, lab);
+                Adoption.ForeignHosts.Prepare(lab, system);
                 break;
             case Installed:
-                Restore(Bare, system);
-                Prepare(system.IsRhel ? $"""
-                    $null = $primaryHost | Install-PgServer -Version {system.Major} -RepositoryKey '{lab.FetchPgdgKey(Lab.Primary)}' -Confirm:$false
-                    $null = $standbyHost | Install-PgServer -Version {system.Major} -RepositoryKey '{lab.FetchPgdgKey(Lab.Primary)}' -Confirm:$false
+                Restore(Bare, system, lab);
+                // What stands in for PGDG in the lab signs with a key of its own.
+                var pgdg = system.IsRhel && !lab.IsForeign ? $"-RepositoryKey '{lab.FetchPgdgKey(Lab.Primary)}'" : "";
+                Prepare(lab, system.IsRhel ? $"""
+                    $null = $primaryHost, $standbyHost | Install-PgServer -Version {system.Major} {pgdg} -Confirm:$false
                     """ : """
-                    $null = $primaryHost | Install-PgServer -Confirm:$false
-                    $null = $standbyHost | Install-PgServer -Confirm:$false
+                    $null = $primaryHost, $standbyHost | Install-PgServer -Confirm:$false
                     """);
                 break;
             case Standby:
-                Restore(Installed, system);
-                Prepare("""
+                Restore(Installed, system, lab);
+                Prepare(lab, """
                     $primary = $primary | Enable-WalArchive -Path /var/mnt/archive_wal_dir -Confirm:$false
                     $null = $standby | Mount-WalArchive -Primary $primary -MountPoint /mnt/archive_wal_dir -Confirm:$false |
                         New-PgStandby -Primary $primary -Confirm:$false | Set-ReplicationDelay -Delay 3.00:00:00 -Confirm:$false
@@ -253,9 +269,9 @@ internal static class Snapshots
         lab.Keep(NameOf(snapshot, system));
     }
 
-    private static void Prepare(string script)
+    private static void Prepare(Lab lab, string script)
     {
         using var engine = new PowerShellEngine();
-        engine.Run(ConnectScript(Lab.Shared) + Environment.NewLine + script).ThrowOnError();
+        engine.Run(ConnectScript(lab) + Environment.NewLine + script).ThrowOnError();
     }
 }

@@ -10,6 +10,9 @@ public static class RepositoryPaths
 
     public static string Lab { get; } = Path.Join(Root, "tests", "lab", "lab");
 
+    /// <summary>Runs a program in a host whose process 1 is known.</summary>
+    public static string LabEnter { get; } = Path.Join(Root, "tests", "lab", "lib", "enter.sh");
+
     private static string FindRoot()
     {
         for (var directory = AppContext.BaseDirectory; directory is not null; directory = Path.GetDirectoryName(directory))

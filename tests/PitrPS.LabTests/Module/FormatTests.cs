@@ -68,4 +68,50 @@ public sealed class FormatTests : IDisposable
     [Fact]
     public void A_frozen_standby_says_so_where_time_left_would_be() =>
         Assert.Contains("frozen", _engine.Render("$incident.GetType().GetProperty('TimeLeft').SetValue($incident, $null); $incident"));
+
+    // Whoever may make a table in a database decides what it is called, and somebody else's terminal shows that.
+    private const string Odd =
+        """
+        $odd = [PitrPS.Incidents.IncidentTable]::new("shop`e[8m", 'public', "a`e[2J`nall is well", 16394, $null)
+        $named = [PitrPS.Incidents.PgIncident] @{
+            Standby = $standby; Kind = 'DropTable'; Tables = [PitrPS.Incidents.IncidentTable[]] @($odd); TransactionId = 725; CommitLsn = $incident.CommitLsn; CommittedAt = $incident.CommittedAt; Timeline = 1
+        }
+        $point = $core.GetType('PitrPS.Recovery.RecoveryTarget+Name').GetConstructors()[0].Invoke(@("noon`e[2J`nall is well"))
+        $ofNamed = [PitrPS.Recovery.PitrRecovery] @{ Standby = $standby; Incident = $named; Target = $point; State = 'Ready'; StartedAt = $incident.CommittedAt }
+        $back = [PitrPS.Rescue.RestoredTable] @{
+            Recovery = $ofNamed; Table = $odd; To = $standby; RowsRecovered = 1; RowsRestored = 1; ChecksumRecovered = 'ab'; ChecksumRestored = 'ab'; Notes = [string[]] @("a view of a`e[2Jb", 'another note')
+        }
+        """;
+
+    [Theory]
+    [InlineData("$named")]
+    [InlineData("$ofNamed")]
+    [InlineData("$back")]
+    [InlineData("\"$named\"")]
+    public void A_name_cannot_command_the_terminal_nor_begin_a_line_of_its_own(string shown)
+    {
+        _engine.Get(Odd);
+        var text = _engine.Render(shown);
+        Assert.Contains("[2J", text, StringComparison.Ordinal);
+        Assert.DoesNotMatch("\u001b\\[(2J|8m)", text);
+        Assert.DoesNotContain(text.Split('\n'), line => line.TrimStart().StartsWith("all is well", StringComparison.Ordinal));
+    }
+
+    /// <summary>Format-List is none of the engine's core cmdlets, so each item of the views is asked for what it shows.</summary>
+    [Theory]
+    [InlineData("named")]
+    [InlineData("ofNamed")]
+    [InlineData("back")]
+    public void No_item_of_a_view_hands_on_what_commands_a_terminal(string variable)
+    {
+        _engine.Get(Odd);
+        var views = System.Xml.Linq.XDocument.Load(Path.Join(RepositoryPaths.Module, "PitrPS.Format.ps1xml")).Descendants("View")
+            .Where(v => v.Descendants("TypeName").Any(t => t.Value == $"{_engine.Get($"${variable}.GetType().FullName").Single()}")).ToList();
+        Assert.Equal(2, views.Count);
+        foreach (var item in views.SelectMany(v => v.Descendants()).Where(e => e.Name == "ScriptBlock" || e.Name == "PropertyName"))
+        {
+            var shown = $"{_engine.Get($"${variable} | ForEach-Object {{ \"$({(item.Name == "ScriptBlock" ? item.Value : $"$_.{item.Value}")})\" }}").Single()}";
+            Assert.False(shown.Contains('\u001b', StringComparison.Ordinal) || shown.Contains("\nall is well", StringComparison.Ordinal), $"{item.Value} shows {shown}");
+        }
+    }
 }

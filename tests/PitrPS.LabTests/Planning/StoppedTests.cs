@@ -40,6 +40,7 @@ public sealed class StoppedTests
         { Snapshots.Standby, "$null = $standby | Suspend-WalReplay; $null = $standby | Find-PgIncident -Table lost | Invoke-PitrRecovery -Confirm:$false", "Get-PitrRecovery $standby | Complete-PitrRecovery -Force -Confirm:$false", "" },
     };
 
+    [Trait("Category", "Long")]
     [LabTheory]
     [MemberData(nameof(WhileItWritesAFile))]
     public void Leaves_no_half_of_a_file_and_the_next_run_goes_on(string state, string before, string script, string host, string folder)
@@ -55,7 +56,7 @@ public sealed class StoppedTests
             """);
         var files = Files(lab, host, folder);
         var running = hosts.Engine.Start(script);
-        Await(() => lab.Shell(host, "ls /opt/waits") != "", () => $"{script} writes no file in {folder}.", running);
+        Await(running, () => lab.Shell(host, "ls /opt/waits") != "", () => $"{script} writes no file in {folder}.");
         Assert.NotEqual("", Temporaries(lab, host, folder));
 
         Assert.InRange(running.Stop(), TimeSpan.Zero, Limit);
@@ -75,7 +76,7 @@ public sealed class StoppedTests
     {
         using var hosts = Prepare(state, before);
         var running = hosts.Engine.Start(script);
-        Await(() => running.Progress.Any(p => p.StatusDescription.Contains(step, StringComparison.Ordinal)), () => $"'{step}' is never reached.", running);
+        Await(running, () => running.Progress.Any(p => p.StatusDescription.Contains(step, StringComparison.Ordinal)), () => $"'{step}' is never reached.");
 
         Assert.InRange(running.Stop(), TimeSpan.Zero, Limit);
 
@@ -93,22 +94,10 @@ public sealed class StoppedTests
     public async Task Whatever_waits_for_a_host_that_is_silent_returns_at_once()
     {
         using var hosts = Prepare(Snapshots.Standby, "");
-        string[] scripts =
-        [
-            $"Connect-PgHost {hosts.Standby.ConnectArguments}",
-            "$standbyHost | Get-PgServer",
-            "$standby | Get-PgServer",
-            "$standby | Get-ReplicationStatus",
-            "$standby | Find-PgIncident",
-            "$standby | Get-PitrRecovery",
-            "$standbyHost | Get-PitrOperation",
-            "$standby | Suspend-WalReplay -Confirm:$false",
-            "$standby | Set-ReplicationDelay -Delay 1.00:00:00 -WhatIf",
-        ];
         hosts.Lab.PauseNetwork(Lab.Standby);
         try
         {
-            foreach (var script in scripts)
+            foreach (var script in Looking(hosts.Standby.ConnectArguments))
             {
                 var running = hosts.Engine.Start(script);
                 await Task.Delay(400);
@@ -124,6 +113,21 @@ public sealed class StoppedTests
 
         hosts.Get("$standby | Get-ReplicationStatus").Single();
     }
+
+    private static string[] Looking(string connect) =>
+    [
+        "Connect-PgHost " + connect,
+        "$standbyHost | Get-PgServer",
+        "$standby | Get-PgServer",
+        "$standby | Get-ReplicationStatus",
+        "$standby | Find-PgIncident",
+        "$standby | Test-WalArchive",
+        "$standbyHost | Get-PgHost",
+        "$standby | Get-PitrRecovery",
+        "$standbyHost | Get-PitrOperation",
+        "$standby | Suspend-WalReplay -Confirm:$false",
+        "$standby | Set-ReplicationDelay -Delay 1.00:00:00 -WhatIf",
+    ];
 
     private static PreparedHosts Prepare(string state, string before)
     {
@@ -164,17 +168,21 @@ public sealed class StoppedTests
     private static string Files(Lab lab, string host, string folder) =>
         lab.Shell(host, $"find {folder} -maxdepth 1 -type f -exec sha256sum {{}} + 2>/dev/null | sort || true");
 
-    private static void Await(Func<bool> isSo, Func<string> otherwise, RunningScript? running = null)
+    private static void Await(Func<bool> isSo, Func<string> otherwise) => Assert.True(Waiting.Until(isSo, TimeSpan.FromSeconds(90)), otherwise());
+
+    private static void Await(RunningScript running, Func<bool> isSo, Func<string> otherwise)
     {
         var until = DateTimeOffset.UtcNow.AddSeconds(90);
         while (!isSo())
         {
-            if (running is { HasEnded: true })
+            if (running.HasEnded && !isSo())
             {
                 Assert.Fail(otherwise() + " It has ended: " + string.Join('\n', running.Wait().Errors));
             }
 
             Assert.True(DateTimeOffset.UtcNow < until, otherwise());
+            // What is waited for may be over in a moment.
+            Task.Delay(5).Wait();
         }
     }
 }

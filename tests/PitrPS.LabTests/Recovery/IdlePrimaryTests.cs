@@ -12,16 +12,16 @@ public sealed class IdlePrimaryTests(StandbyHosts hosts) : IClassFixture<Standby
         hosts.Lab.Shell(Lab.Primary, "systemctl stop 'pitrps-heartbeat-*.timer'");
         hosts.Get("$null = $standby | Set-ReplicationDelay -Delay 0");
         hosts.Lab.Psql(Lab.Primary, "CREATE TABLE quiet AS SELECT g AS id FROM generate_series(1, 3000) g");
-        RecoveryHosts.Wait("the table on the standby", () => Standby("SELECT count(*) FROM pg_class WHERE relname = 'quiet'") == "1");
+        Waiting.For("the table on the standby", () => Standby("SELECT count(*) FROM pg_class WHERE relname = 'quiet'") == "1");
         hosts.Get("$null = $standby | Set-ReplicationDelay -Delay 3.00:00:00");
         hosts.Lab.Psql(Lab.Primary, "DROP TABLE quiet");
 
         // Its LOCK is applied at once: the table is there and cannot be read, and the position is past the LOCK.
-        RecoveryHosts.Wait("the lock on the standby", () => Standby("SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE c.relname = 'quiet' AND mode = 'AccessExclusiveLock'") == "1");
+        Waiting.For("the lock on the standby", () => Standby("SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE c.relname = 'quiet' AND mode = 'AccessExclusiveLock'") == "1");
         var position = Standby("SELECT pg_last_wal_replay_lsn()");
         var incident = hosts.Get("$standby | Find-PgIncident -Table quiet").Single();
         Assert.Equal("t", Standby($"SELECT '{position}'::pg_lsn > '{incident.Properties["LockLsn"].Value}'::pg_lsn"));
-        hosts.Run($"$standby | Invoke-PitrRecovery -BeforeLsn {incident.Properties["LockLsn"].Value} -Confirm:$false").SingleError("PitrPS.TargetAlreadyReplayed");
+        hosts.Run($"$standby | Invoke-PitrRecovery -TargetLsn {incident.Properties["LockLsn"].Value} -Confirm:$false").SingleError("PitrPS.TargetAlreadyReplayed");
 
         var recovery = hosts.Get("$recovery = $standby | Find-PgIncident -Table quiet | Invoke-PitrRecovery -Confirm:$false; $recovery").Single();
         Assert.Equal("Ready", $"{recovery.Properties["State"].Value}");

@@ -44,7 +44,7 @@ public sealed class RecoveryHosts : IDisposable
                 Lab.Shell(host, $"install -d -o postgres -g postgres -m 0700 /var/lib/postgresql/space; echo max_prepared_transactions = 7 > /etc/postgresql/15/main/conf.d/90-test.conf; systemctl restart {Unit}");
             }
 
-            Wait("streaming", () => Standby("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
+            Waiting.For("streaming", () => Standby("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
             Hosts.Get("$null = $standby | Set-ReplicationDelay -Delay 3.00:00:00");
             Lab.Shell(Lab.Primary, Story);
             Arrive();
@@ -87,9 +87,9 @@ public sealed class RecoveryHosts : IDisposable
     /// <summary>Whatever a recovery may leave on the host; empty when nothing is left.</summary>
     public string Leftovers() => OnStandby(
         $"""
-        ls -d /var/lib/postgresql/15/*pitrps* /run/pitrps-scratch* /run/systemd/transient/pitrps-scratch* {Data}/recovery.signal {Data}/pitrps* 2>/dev/null
-        ls -A /var/lib/pitrps/recoveries /var/lib/pitrps/operations | grep -v :
-        systemctl list-units --all --plain --no-legend 'pitrps-scratch*'
+        ls -d /var/lib/postgresql/15/*pitrps* /run/pitrps-scratch* /run/systemd/transient/pitrps-scratch* /run/pitrps-clone* /run/systemd/system/pitrps-clone* /etc/systemd/system/pitrps-clone* /etc/systemd/system/*/pitrps-clone* {Data}/recovery.signal {Data}/pitrps* 2>/dev/null
+        ls -A /var/lib/pitrps/recoveries /var/lib/pitrps/clones /var/lib/pitrps/operations 2>/dev/null | grep -v :
+        systemctl list-units --all --plain --no-legend 'pitrps-scratch*' 'pitrps-clone*'
         cat /proc/[0-9]*/mounts 2>/dev/null | grep pitrps-scratch
         grep -rls 'recovery_target' /etc/postgresql {Data}/postgresql.auto.conf | xargs -r grep -l '^[[:space:]]*recovery_target'
         true
@@ -105,28 +105,18 @@ public sealed class RecoveryHosts : IDisposable
     public void PutBack(string program) => OnStandby($"umount --lazy /usr/bin/{program}");
 
     /// <summary>Waits until the standby answers.</summary>
-    public void AwaitStandby() => Wait("the standby's start", () => OnStandby("runuser -u postgres -- psql -XAtc 'SELECT 1' 2>&1 || true") == "1");
+    public void AwaitStandby() => Waiting.For("the standby's start", () => OnStandby("runuser -u postgres -- psql -XAtc 'SELECT 1' 2>&1 || true") == "1");
 
     /// <summary>Waits until the standby has received all that the primary has written.</summary>
     public void Arrive()
     {
         var end = Primary("SELECT pg_current_wal_lsn()");
-        Wait($"WAL up to {end}", () => Standby($"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)") == "t");
+        Waiting.For($"WAL up to {end}", () => Standby($"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)") == "t");
     }
 
     /// <summary>Until the mount lists the archive as it is: sshfs keeps a listing for up to 1 s.</summary>
     public void AwaitListing(string segment, bool isThere) =>
-        Wait($"the mount to show that {segment} is {(isThere ? "" : "not ")}there", () => OnStandby("runuser -u postgres -- ls /mnt/archive_wal_dir").Split('\n').Contains(segment) == isThere);
-
-    public static void Wait(string what, Func<bool> isSo, int seconds = 60)
-    {
-        var until = DateTimeOffset.UtcNow.AddSeconds(seconds);
-        while (!isSo())
-        {
-            Assert.True(DateTimeOffset.UtcNow < until, $"It took too long: {what}.");
-            Task.Delay(100).Wait();
-        }
-    }
+        Waiting.For($"the mount to show that {segment} is {(isThere ? "" : "not ")}there", () => OnStandby("runuser -u postgres -- ls /mnt/archive_wal_dir").Split('\n').Contains(segment) == isThere);
 
     public void Dispose() => Hosts.Dispose();
 }

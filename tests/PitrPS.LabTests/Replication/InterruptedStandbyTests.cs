@@ -8,6 +8,7 @@ public sealed class InterruptedStandbyTests
     private const string Program = "/usr/lib/postgresql/15/bin/pg_basebackup";
     private const string Command = "$standby | New-PgStandby -Primary $primary -Confirm:$false";
 
+    [Trait("Category", "Long")]
     [LabTheory]
     [InlineData(false)]
     [InlineData(true)]
@@ -28,7 +29,7 @@ public sealed class InterruptedStandbyTests
 
         if (hasEnded)
         {
-            Assert.True(SpinWait.SpinUntil(() => hosts.Lab.Shell(Lab.Standby, "systemctl show -p SubState 'pitrps-basebackup-*'").Trim() == "SubState=exited", TimeSpan.FromMinutes(2)));
+            Assert.True(Waiting.Until(() => hosts.Lab.Shell(Lab.Standby, "systemctl show -p SubState 'pitrps-basebackup-*'").Trim() == "SubState=exited", TimeSpan.FromMinutes(2)));
         }
 
         hosts.Run(Command).Single();
@@ -37,11 +38,20 @@ public sealed class InterruptedStandbyTests
         AssertStandby(hosts);
     }
 
+    [Trait("Category", "Long")]
     [LabFact]
     public async Task A_client_killed_between_steps_again_and_again_leaves_what_the_next_run_goes_on_with()
     {
         using var hosts = new InstalledHosts();
-        foreach (var step in (string[])["primary: Make the role", "primary: Make the replication slot", "standby: Stop ", "standby: Remove the empty cluster", "standby: Start ", "standby: Note on the host"])
+        RefusedOverData(hosts);
+        foreach (var step in (string[])["primary: Make the role", "primary: Make the replication slot"])
+        {
+            await KillAtAsync(hosts, step);
+        }
+
+        // Whoever has put something into the cluster since the first run loses nothing by the next one.
+        RefusedOverData(hosts);
+        foreach (var step in (string[])["standby: Stop ", "standby: Remove the empty cluster", "standby: Start ", "standby: Note on the host"])
         {
             await KillAtAsync(hosts, step);
         }
@@ -49,6 +59,17 @@ public sealed class InterruptedStandbyTests
         hosts.Run(Command).Single();
 
         AssertStandby(hosts);
+    }
+
+    private static void RefusedOverData(PreparedHosts hosts)
+    {
+        foreach (var (make, remove) in (ReadOnlySpan<(string, string)>)[("CREATE TABLE kept AS SELECT 1 AS i", "DROP TABLE kept"), ("SELECT lo_from_bytea(4711, 'kept')", "SELECT lo_unlink(4711)"), ("CREATE DATABASE kept", "DROP DATABASE kept")])
+        {
+            hosts.Lab.Psql(Lab.Standby, make);
+            hosts.Run(Command).SingleError("PitrPS.DataDirectoryInUse");
+            Assert.Equal("f", hosts.Lab.Psql(Lab.Standby, "SELECT pg_is_in_recovery()"));
+            hosts.Lab.Psql(Lab.Standby, remove);
+        }
     }
 
     private static async Task KillAtAsync(PreparedHosts hosts, string text, Func<bool>? and = null)

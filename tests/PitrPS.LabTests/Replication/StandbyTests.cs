@@ -44,7 +44,7 @@ public sealed class StandbyTests(StandbyHosts hosts) : IClassFixture<StandbyHost
     public void A_freeze_survives_a_crash_of_the_server_and_a_resume_applies_nothing_early()
     {
         var table = "freeze_" + Guid.NewGuid().ToString("N");
-        Freeze();
+        Assert.Equal("Frozen", $"{hosts.Get("($standby | Suspend-WalReplay).Status.Replay").Single()}");
         Assert.Equal("Frozen", Status("Replay"));
         Primary($"CREATE TABLE {table} (i int)");
         hosts.Lab.Shell(Lab.Standby, $"systemctl kill -s KILL {Unit}; systemctl reset-failed {Unit}; systemctl restart {Unit}");
@@ -107,6 +107,7 @@ public sealed class StandbyTests(StandbyHosts hosts) : IClassFixture<StandbyHost
         var run = hosts.Run("$standby | Set-ReplicationDelay -Delay 1.00:00:00 -WhatIf");
         run.ThrowOnError();
         Assert.Contains("86400000ms", run.HostText, StringComparison.Ordinal);
+        Assert.Contains("gets shorter, from 3.00:00:00 to 1.00:00:00", run.HostText, StringComparison.Ordinal);
         Assert.Equal(true, run.Output.Single().Properties["IsPlanned"].Value);
         Assert.Equal("259200000", Standby("SELECT setting FROM pg_settings WHERE name = 'recovery_min_apply_delay'"));
     }
@@ -116,7 +117,31 @@ public sealed class StandbyTests(StandbyHosts hosts) : IClassFixture<StandbyHost
     [InlineData("$primary | Set-ReplicationDelay -Delay 1.00:00:00", "PitrPS.NotAStandby")]
     [InlineData("$standby | Set-ReplicationDelay -Delay 25.00:00:00", "PitrPS.DelayOutOfRange")]
     [InlineData("$primary | New-PgStandby -Primary $primary", "PitrPS.SameServer")]
+    [InlineData("$standby | Set-ReplicationDelay -Delay -00:00:01", "PitrPS.DelayOutOfRange")]
+    [InlineData("$primary | Resume-WalReplay", "PitrPS.NotAStandby")]
+    [InlineData("$standby | New-PgStandby -Primary $primary -PrimaryAddress 192.0.2.1", "PitrPS.PrimaryUnreachableFromStandby")]
     [InlineData("$standby | Remove-PgStandby -Primary $primary", "PitrPS.ConfirmationRequired")]
+    [InlineData("$standby | Dismount-WalArchive -Primary $primary -Force", "PitrPS.ConfirmationRequired")]
+    [InlineData("$primary | Disable-WalArchive", "PitrPS.ConfirmationRequired")]
+    [InlineData("$standby | Set-ReplicationDelay -Delay 1.00:00:00 -Confirm", "PitrPS.ConfirmationRequired")]
+    [InlineData("$standby | Suspend-WalReplay -Confirm", "PitrPS.ConfirmationRequired")]
     public void Wrong_input_is_an_error_with_an_id_and_a_next_step(string script, string id) =>
         Assert.NotEmpty(hosts.Run(script).SingleError(id).ErrorDetails.RecommendedAction);
+
+    [LabFact]
+    public void A_primary_that_cannot_be_followed_is_refused_before_anything_is_changed()
+    {
+        foreach (var (setting, value, id) in (ReadOnlySpan<(string, string, string)>)[("ssl", "off", "PitrPS.PrimaryWithoutTls"), ("listen_addresses", "localhost", "PitrPS.PrimaryNotListening")])
+        {
+            hosts.Lab.Shell(Lab.Primary, $"echo \"{setting} = '{value}'\" >> /var/lib/postgresql/15/main/postgresql.auto.conf; systemctl restart {Unit}");
+            try
+            {
+                hosts.Run("$standby | New-PgStandby -Primary $primary").SingleError(id);
+            }
+            finally
+            {
+                hosts.Lab.Shell(Lab.Primary, $"sed -i '/^{setting} /d' /var/lib/postgresql/15/main/postgresql.auto.conf; systemctl restart {Unit}");
+            }
+        }
+    }
 }

@@ -76,15 +76,7 @@ public sealed partial class LostTables : PreparedHosts
     /// </summary>
     public Blockade Block(string table) => new(this, table);
 
-    private void Await(string condition)
-    {
-        var watch = Stopwatch.StartNew();
-        while (Lab.Psql(Infrastructure.Lab.Standby, condition) != "t")
-        {
-            Assert.True(watch.Elapsed < TimeSpan.FromMinutes(1), $"On the standby this never came true: {condition}");
-            Thread.Yield();
-        }
-    }
+    private void Await(string condition) => Waiting.For($"on the standby, {condition}", () => Lab.Psql(Infrastructure.Lab.Standby, condition) == "t");
 
     [GeneratedRegex(@"^(\\restrict|\\unrestrict|-- Dumped)[^\n]*|^SELECT pg_catalog\.setval\([^;]*;", RegexOptions.Multiline)]
     private static partial Regex Passing();

@@ -121,7 +121,7 @@ public sealed class RestorePgTableTests(LostTables hosts) : IClassFixture<LostTa
     }
 
     [LabFact]
-    public void A_failure_in_the_middle_rolls_back_takes_the_key_away_and_can_be_run_again()
+    public void A_failure_in_the_middle_or_another_row_than_was_there_rolls_back_takes_the_key_away_and_can_be_run_again()
     {
         hosts.Sql("CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no new keys today'; END $$; CREATE EVENT TRIGGER refuse ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION refuse()");
         try
@@ -134,6 +134,23 @@ public sealed class RestorePgTableTests(LostTables hosts) : IClassFixture<LostTa
         finally
         {
             hosts.Sql("DROP EVENT TRIGGER refuse; DROP FUNCTION refuse()");
+        }
+
+        // A row that is lost, or another one, on the primary alone, after all have arrived.
+        foreach (var tampering in (string[])["DELETE FROM public.failing WHERE a = 7", "UPDATE public.failing SET a = 1007 WHERE a = 7"])
+        {
+            hosts.Sql($"CREATE FUNCTION tamper() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN {tampering}; END $$; CREATE EVENT TRIGGER tamper ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION tamper()");
+            try
+            {
+                var error = hosts.Run("$recovery | Restore-PgTable -To $primary -Table failing").SingleError("PitrPS.ProofFailed");
+                Assert.Contains("public.failing", error.Exception.Message, StringComparison.Ordinal);
+                Assert.False(hosts.Has("public.failing"));
+                hosts.AssertNothingLeft();
+            }
+            finally
+            {
+                hosts.Sql("DROP EVENT TRIGGER tamper; DROP FUNCTION tamper()");
+            }
         }
 
         AssertProven(Assert.Single(Restore("failing")), 100);
@@ -184,6 +201,7 @@ public sealed class RestorePgTableTests(LostTables hosts) : IClassFixture<LostTa
         hosts.AssertNothingLeft();
     }
 
+    [Trait("Category", "Long")]
     [FaultFact]
     public async Task A_link_that_is_cut_in_the_middle_leaves_no_half_of_it_and_the_next_run_begins_anew()
     {

@@ -118,13 +118,13 @@ public sealed class RunbookTests(RunbookTests.Pair pair) : IClassFixture<Runbook
 
             // A standby that waits at a COMMIT since it was started does not stream: so it catches up first.
             Hosts.Get("$null = $standby | Set-ReplicationDelay -Delay 0");
-            Wait("streaming", () => Hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
+            Waiting.For("streaming", () => Hosts.Lab.Psql(Lab.Standby, "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'") == "1");
             Hosts.Get("$null = $standby | Set-ReplicationDelay -Delay 3.00:00:00");
 
             // What was archived before the hosts were kept as a snapshot may be of yesterday.
             Hosts.Lab.Psql(Lab.Primary, "SELECT txid_current(), pg_switch_wal()");
-            Wait("a segment that has just been archived", () => Hosts.Lab.Psql(Lab.Primary, "SELECT coalesce(last_archived_time > now() - interval '1 minute', false) FROM pg_stat_archiver") == "t");
-            Wait("the archive to be mounted", () => Hosts.Get("($standby | Get-ReplicationStatus).ArchiveMounted").Single().BaseObject is true);
+            Waiting.For("a segment that has just been archived", () => Hosts.Lab.Psql(Lab.Primary, "SELECT coalesce(last_archived_time > now() - interval '1 minute', false) FROM pg_stat_archiver") == "t");
+            Waiting.For("the archive to be mounted", () => Hosts.Get("($standby | Get-ReplicationStatus).ArchiveMounted").Single().BaseObject is true);
         }
 
         public StandbyHosts Hosts { get; }
@@ -165,7 +165,7 @@ public sealed class RunbookTests(RunbookTests.Pair pair) : IClassFixture<Runbook
             Hosts.Lab.Psql(Lab.Primary, "DROP TABLE orders");
             Hosts.Lab.Psql(Lab.Primary, "DROP TABLE items");
             var end = Hosts.Lab.Psql(Lab.Primary, "SELECT pg_current_wal_lsn()");
-            Wait($"WAL up to {end}", () => Hosts.Lab.Psql(Lab.Standby, $"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)") == "t");
+            Waiting.For($"WAL up to {end}", () => Hosts.Lab.Psql(Lab.Standby, $"SELECT coalesce(pg_last_wal_receive_lsn() >= '{end}', false)") == "t");
         }
 
         public void Dispose()
@@ -175,16 +175,6 @@ public sealed class RunbookTests(RunbookTests.Pair pair) : IClassFixture<Runbook
         }
 
         private static string ScriptOf(string runbook) => Path.Join(RepositoryPaths.Root, "scripts", "runbooks", runbook + ".ps1");
-
-        private static void Wait(string what, Func<bool> isSo)
-        {
-            var until = DateTimeOffset.UtcNow.AddSeconds(90);
-            while (!isSo())
-            {
-                Assert.True(DateTimeOffset.UtcNow < until, $"It took too long: {what}.");
-                Task.Delay(100).Wait();
-            }
-        }
 
         // Nobody listens on port 1 of the standby, which is how a host looks that is down.
         private void WriteInventory() => System.IO.File.WriteAllText(Path.Join(Folder, "hosts.psd1"),

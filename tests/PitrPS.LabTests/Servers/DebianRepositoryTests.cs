@@ -5,6 +5,7 @@ namespace PitrPS.LabTests.Servers;
 /// <summary>-RepositoryUri on the Debian family: a flat repository, signed.</summary>
 public sealed class DebianRepositoryTests(BareHosts hosts) : IClassFixture<BareHosts>
 {
+    [Trait("Category", "Long")]
     [LabFact]
     public void Takes_a_signed_repository_in_place_of_the_hosts_own_sources()
     {
@@ -16,7 +17,10 @@ public sealed class DebianRepositoryTests(BareHosts hosts) : IClassFixture<BareH
 
         hosts.Run("$primaryHost | Install-PgServer -Version 15 -RepositoryUri $site -Confirm:$false", ("site", site)).SingleError("PitrPS.RepositoryKeyMissing");
         hosts.Run("$primaryHost | Install-PgServer -Version 15 -RepositoryUri \"$site/nowhere\" -RepositoryKey $key -Confirm:$false", ("site", site), ("key", key)).SingleError("PitrPS.RepositoryUnreachable");
-        Assert.Equal("", lab.Shell(Lab.Primary, "ls /etc/apt/sources.list.d /usr/share/keyrings | grep 'pitrps[.]' || true").Trim());
+        // PGDG, which is then looked for, is out of reach from here.
+        hosts.Run("$primaryHost | Install-PgServer -Version 15 -Confirm:$false").SingleError("PitrPS.RepositoryUnreachable");
+        hosts.Run("$primaryHost | Install-PgServer -Version 15 -NoRepository -Confirm:$false").SingleError("PitrPS.PackageMissing");
+        Assert.Equal("", lab.Shell(Lab.Primary, "ls /etc/apt/sources.list.d /usr/share/keyrings | grep 'pitrps[.]\\|pitrps-pgdg' || true").Trim());
 
         var server = hosts.Run("$primaryHost | Install-PgServer -Version 15 -RepositoryUri $site -RepositoryKey $key -Confirm:$false", ("site", site), ("key", key)).Single();
 

@@ -18,6 +18,7 @@ public sealed class RhelInstallTests(RhelBareHosts hosts) : IClassFixture<RhelBa
         Assert.Contains("| ssl = 'on'", preview.HostText, StringComparison.Ordinal);
         Assert.Equal("", lab.Shell(Lab.Primary, "ls -A /var/lib/pgsql; ls -d /var/lib/pitrps /etc/yum.repos.d/pgdg* 2>/dev/null || true"));
 
+        lab.Shell(Lab.Primary, "systemctl start firewalld && firewall-cmd --quiet --state");
         var server = hosts.Run("$primaryHost | Install-PgServer -Version 13 -RepositoryKey $key -Confirm:$false", ("key", Key)).Single();
 
         Assert.Equal("13/main", server.Properties["Name"].Value);
@@ -44,6 +45,13 @@ public sealed class RhelInstallTests(RhelBareHosts hosts) : IClassFixture<RhelBa
         Assert.Equal("postgresql-13-report.service", second.Properties["ServiceUnit"].Value);
         Assert.Equal("/var/lib/pgsql/13/report|5433", lab.Psql(Lab.Primary, "SELECT current_setting('data_directory'), current_setting('port')", port: 5433));
         Assert.Equal(started, lab.Psql(Lab.Primary, "SELECT pg_postmaster_start_time()"));
+
+        // The firewall lets both through, also after its next start, and nothing else that was not let through before.
+        Assert.Equal("5432/tcp 5433/tcp", Shell(Lab.Primary, "firewall-cmd --list-ports"));
+        Assert.Equal("5432/tcp 5433/tcp", Shell(Lab.Primary, "firewall-cmd --permanent --list-ports"));
+        lab.Shell(Lab.Primary, "systemd-run --quiet --unit=other systemd-socket-activate -l 5434 cat; until grep -q ':153A .* 0A ' /proc/net/tcp /proc/net/tcp6; do :; done");
+        Assert.Equal("open open shut", Shell(Lab.Standby, $"for port in 5432 5433 5434; do timeout 5 bash -c \"exec 3<>/dev/tcp/{hosts.Primary.Address}/$port\" 2>/dev/null && echo open || echo shut; done | paste -sd ' '"));
+        lab.Shell(Lab.Primary, "systemctl stop other firewalld");
     }
 
     [LabFact]
@@ -73,10 +81,13 @@ public sealed class RhelInstallTests(RhelBareHosts hosts) : IClassFixture<RhelBa
         Assert.Equal("none", Shell("ls -d /etc/yum.repos.d/pgdg* /etc/yum.repos.d/pitrps* /usr/pgsql-* 2>/dev/null || echo none"));
     }
 
-    private string Shell(string script) => hosts.Lab.Shell(Lab.Standby, script).Trim();
+    private string Shell(string script) => Shell(Lab.Standby, script);
+
+    private string Shell(string host, string script) => hosts.Lab.Shell(host, script).Trim();
 }
 
 /// <summary>Install-PgServer from repositories that a site has itself.</summary>
+[Trait("Category", "Long")]
 public sealed class RhelRepositoryTests(RhelBareHosts hosts) : IClassFixture<RhelBareHosts>
 {
     // Where the lab serves the host's own packages, a mirror and unsigned packages lie, too.

@@ -103,15 +103,13 @@ public abstract class StoryTests(StandbyHosts hosts)
 
     public sealed class OnABusyPrimaryOfRhel(RhelStandbyHosts hosts) : OnABusyPrimary(hosts), IClassFixture<RhelStandbyHosts>;
 
+    [Trait("Category", "Long")]
     public sealed class OnABusyPrimaryOfRhel8(Rhel8StandbyHosts hosts) : OnABusyPrimary(hosts), IClassFixture<Rhel8StandbyHosts>;
 
+    [Trait("Category", "Long")]
     public sealed class OnABusyPrimaryOfRhel10(Rhel10StandbyHosts hosts) : OnABusyPrimary(hosts), IClassFixture<Rhel10StandbyHosts>;
 
-    public sealed class OnAnIdlePrimary13(StandbyHosts13 hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts13>;
-
     public sealed class OnAnIdlePrimary15(StandbyHosts hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts>;
-
-    public sealed class OnAnIdlePrimary17(StandbyHosts17 hosts) : OnAnIdlePrimary(hosts), IClassFixture<StandbyHosts17>;
-
+    [Trait("Category", "Long")]
     public sealed class OnAnIdlePrimaryOfRhel(RhelStandbyHosts hosts) : OnAnIdlePrimary(hosts), IClassFixture<RhelStandbyHosts>;
 }

@@ -27,7 +27,7 @@ public sealed class CmdletTests
     {
         var (type, cmdlet) = Find(name);
         Assert.Contains(cmdlet.VerbName, ApprovedVerbs);
-        Assert.Matches("^(Pg|Wal|Pitr|Replication)[A-Z][A-Za-z]*$", cmdlet.NounName);
+        Assert.Matches("^(Pg|Wal|Pitr|Replication|Recovery)[A-Z][A-Za-z]*$", cmdlet.NounName);
         Assert.DoesNotMatch("[^s]s$", cmdlet.NounName.Replace("Status", "", StringComparison.Ordinal));
         Assert.Equal($"{cmdlet.VerbName}{cmdlet.NounName}Command", type.Name);
         Assert.True(type.IsSealed, $"{type.Name} is not sealed.");

@@ -35,6 +35,23 @@ public sealed partial class SourceTests
         Assert.All(ids, id => Assert.Matches("^PitrPS(\\.[A-Z][A-Za-z]+)+$", id));
     }
 
+    [Fact]
+    public void What_differs_between_versions_of_PostgreSQL_is_known_to_one_file()
+    {
+        var found = from file in Sources("src")
+                    where Path.GetExtension(file) == ".cs" && Path.GetFileName(file) != "PgVersion.cs"
+                    from line in File.ReadLines(file).Index()
+                    where VersionCompared().IsMatch(line.Item)
+                    select $"{Path.GetRelativePath(Code.Root, file)}:{line.Index + 1}: {line.Item.Trim()}";
+        Assert.Empty(found);
+        Assert.Matches(VersionCompared(), "if (server.Version >= 14)");
+        Assert.Matches(VersionCompared(), "major is 13 or 14");
+        Assert.Matches(VersionCompared(), "major switch { 13 => 1 }");
+    }
+
+    [GeneratedRegex(@"\b\w*([Vv]ersion|[Mm]ajor|VersionNumber)\b\)?\s*(([<>]=?|==|!=|\bis\b)\s*(not\s+)?[<>=]*\s*\d|switch\s*\{\s*[<>=]*\s*\d)")]
+    private static partial Regex VersionCompared();
+
     [GeneratedRegex(@"^PitrPS\.\S+$")]
     private static partial Regex IdLike();
 

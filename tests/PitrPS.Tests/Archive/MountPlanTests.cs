@@ -1,4 +1,5 @@
 using PitrPS.Archive;
+using PitrPS.Hosts;
 using PitrPS.Planning;
 using PitrPS.Servers;
 using PitrPS.Tests.Fakes;
@@ -57,6 +58,10 @@ public class MountPlanTests
         var planned = await MountAsync(new MountOptions(standby, Primary, "/mnt/a", "10.0.0.5", 22));
 
         Assert.Equal(["epel", "codeready", "sshfs", "mount-folder"], planned.Plan.Steps.Select(s => s.Id).Take(4));
+        Assert.Equal("sshfs", (await MountAsync(new MountOptions(standby, Primary, "/mnt/a", "10.0.0.5", 22) { Packages = new PackageOrigin(HostsOwnOnly: true) })).Plan.Steps[0].Id);
+        var mirror = await MountAsync(new MountOptions(standby, Primary, "/mnt/a", "10.0.0.5", 22) { Packages = new PackageOrigin("https://mirror/epel", "the key") });
+        Assert.Equal(["repository", "sshfs"], mirror.Plan.Steps.Select(s => s.Id).Take(2));
+        Assert.Contains("write /etc/yum.repos.d/pitrps-sshfs.repo: baseurl=https://mirror/epel, gpgcheck=1", mirror.Plan.Steps[0].Preview);
         Assert.Contains("context=system_u:object_r:postgresql_db_t:s0", string.Join('\n', planned.Plan.Steps.Single(s => s.Id == "mount").Preview), StringComparison.Ordinal);
         Assert.Contains("restorecon -R /usr/local/lib/pitrps", planned.Plan.Steps.Single(s => s.Id == "scripts-selinux").Preview);
         Assert.DoesNotContain("context=", string.Join('\n', (await MountAsync(new MountOptions(Standby, Primary, "/mnt/a", "10.0.0.5", 22))).Plan.Steps.Single(s => s.Id == "mount").Preview), StringComparison.Ordinal);
@@ -162,6 +167,8 @@ public class MountPlanTests
         var mounted = Standby with { ArchiveMountPoint = "/mnt/a", ArchiveTransport = WalTransport.Sshfs };
 
         Assert.Equal("PitrPS.ArchiveMountedElsewhere", (await Assert.ThrowsAsync<PitrException>(() => MountAsync(new MountOptions(mounted, Primary, "/mnt/a", null, null, WalTransport.Nfs)))).Id);
+        Assert.Equal("PitrPS.InvalidTransport", (await Assert.ThrowsAsync<PitrException>(() => MountAsync(new MountOptions(Standby, Primary, "/mnt/a", null, null, WalTransport.Local) { Packages = new PackageOrigin("https://x", "k") }))).Id);
+        Assert.Equal("PitrPS.RepositoryKeyMissing", (await Assert.ThrowsAsync<PitrException>(() => MountAsync(new MountOptions(Standby, Primary, "/mnt/a", null, null) { Packages = new PackageOrigin("https://x") }))).Id);
         Assert.Equal("PitrPS.InvalidTransport", (await Assert.ThrowsAsync<PitrException>(() => MountAsync(new MountOptions(Standby, Primary, "/mnt/a", null, null, WalTransport.Local, "/x")))).Id);
     }
 

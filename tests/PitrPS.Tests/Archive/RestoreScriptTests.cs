@@ -129,6 +129,20 @@ public sealed class RestoreScriptTests : InFolder
         Assert.False(File.Exists(_target));
     }
 
+    [ShellFact]
+    public async Task To_unpack_what_does_not_come_has_an_end_too()
+    {
+        File.Delete(Path.Combine(_archive, Name));
+        ArchivePacked(".zst", FakeWal.Segment(Name));
+        Program("zstd", "exec sleep 60");
+        Program("timeout", "shift 3; [ \"$1\" != zstd ] || exit 124; exec \"$@\"");
+
+        var (code, error) = await RestoreWithAsync($"PATH='{In("bin")}':$PATH", Signal.Recovery, Name);
+
+        Assert.Equal(Doubt, code);
+        Assert.Contains("cannot be unpacked", error);
+    }
+
     public static TheoryData<string, byte[]> BadSegments => new()
     {
         { "its first page is not WAL of this version", new byte[FakeWal.SegmentSize] },
@@ -185,6 +199,15 @@ public sealed class RestoreScriptTests : InFolder
 
         Assert.Equal(Doubt, code);
         Assert.False(File.Exists(_target));
+    }
+
+    [ShellFact]
+    public async Task A_disk_of_the_server_without_any_room_is_not_taken_for_an_archive_out_of_reach()
+    {
+        var (code, error) = await RestoreWithAsync("trap '' XFSZ; ulimit -f 0", Signal.Recovery, Name);
+
+        Assert.Equal(Doubt, code);
+        Assert.Contains("nothing can be written to pg_wal/RECOVERYXLOG: is the disk full?", error);
     }
 
     [ShellFact]

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using PitrPS.Hosts;
 using PitrPS.Planning;
 using PitrPS.Tests.Archive;
@@ -6,7 +5,7 @@ using PitrPS.Tests.Archive;
 namespace PitrPS.Tests.Hosts;
 
 /// <summary>What the RHEL family is told, with a real shell and programs that only note how they were called.</summary>
-public sealed class RhelPlatformTests : IDisposable
+public sealed class RhelPlatformTests : ScriptedPrograms
 {
     private const string Pgdg = "https://download.postgresql.org/pub/repos/yum";
     private const string Epel = "https://dl.fedoraproject.org/pub/epel";
@@ -14,8 +13,6 @@ public sealed class RhelPlatformTests : IDisposable
     private const string PgdgArm = "B031F89FC983E98262906B6E177B343BB9738825";
     private const string PgdgIntelSeven = "F245F0BF96AC182744CAFF2E64FACE1173E3B907";
     private const string EpelNine = "FF8AD1344597106ECE813B918A3872BF3228467C";
-
-    private readonly string _folder = Directory.CreateTempSubdirectory("pitrps-rhel").FullName;
 
     public RhelPlatformTests()
     {
@@ -25,8 +22,6 @@ public sealed class RhelPlatformTests : IDisposable
         Program("yum", "note \"yum $(printf '%s ' \"$@\" | sed 's| /[^ ]*package.rpm| PACKAGE|; s/ *$//')\"; case \"$*\" in *'list available'*) for p; do case $OFFERS in *\" $p \"*) echo \"$p.x86_64 1-1 base\"; found=1 ;; esac; done; [ -n \"$found\" ] || exit 1 ;; esac");
         Program("uname", "echo ${MACHINE:-x86_64}");
     }
-
-    public void Dispose() => Directory.Delete(_folder, true);
 
     [ShellTheory]
     [InlineData(7, "x86_64", PgdgIntelSeven, "PGDG-RPM-GPG-KEY-RHEL7")]
@@ -79,28 +74,33 @@ public sealed class RhelPlatformTests : IDisposable
     [ShellFact]
     public void EPEL_comes_from_the_hosts_own_sources_where_they_have_it()
     {
-        Assert.Equal(0, Run(new RhelPlatform(7).SshfsSources[0].Add, ("OFFERS", " epel-release ")).Code);
+        Assert.Equal(0, Run(new RhelPlatform(7).SshfsSources(new())[0].Add, ("OFFERS", " epel-release ")).Code);
         Assert.Equal(["yum -y -q list available epel-release", "yum -y -q install --setopt=gpgcheck=1 epel-release"], Noted);
     }
 
     [ShellFact]
     public void And_from_its_site_by_its_known_key_where_they_do_not()
     {
-        Assert.Equal(PackageSource.OtherKey, Run(new RhelPlatform(9).SshfsSources[0].Add, ("OFFERED", PgdgIntel)).Code);
-        Assert.Equal(0, Run(new RhelPlatform(9).SshfsSources[0].Add, ("OFFERED", EpelNine)).Code);
+        Assert.Equal(PackageSource.OtherKey, Run(new RhelPlatform(9).SshfsSources(new())[0].Add, ("OFFERED", PgdgIntel)).Code);
+        Assert.Equal(0, Run(new RhelPlatform(9).SshfsSources(new())[0].Add, ("OFFERED", EpelNine)).Code);
         Assert.Equal(
             [$"curl {Epel}/RPM-GPG-KEY-EPEL-9", $"curl {Epel}/epel-release-latest-9.noarch.rpm", "rpm --import", "yum -y -q install --setopt=localpkg_gpgcheck=1 PACKAGE"],
             Noted.TakeLast(4));
+
+        // With a key that was given, no other is fetched.
+        Forget();
+        Assert.Equal(0, Run(new RhelPlatform(9).SshfsSources(new PackageOrigin(Key: "AAAA\n"))[0].Add).Code);
+        Assert.Equal([$"curl {Epel}/epel-release-latest-9.noarch.rpm", "rpm --import", "yum -y -q install --setopt=localpkg_gpgcheck=1 PACKAGE"], Noted.TakeLast(3));
     }
 
     [ShellFact]
     public void CodeReady_is_enabled_from_release_8_on()
     {
-        Assert.Equal(["epel"], new RhelPlatform(7).SshfsSources.Select(s => s.Id));
-        Assert.Equal(["epel", "codeready"], new RhelPlatform(8).SshfsSources.Select(s => s.Id));
+        Assert.Equal(["epel"], new RhelPlatform(7).SshfsSources(new()).Select(s => s.Id));
+        Assert.Equal(["epel", "codeready"], new RhelPlatform(8).SshfsSources(new()).Select(s => s.Id));
         Program("yum", "note \"yum $*\"; case \"$*\" in *powertools) ;; *) exit 1 ;; esac");
 
-        Assert.Equal(0, Run(new RhelPlatform(8).SshfsSources[1].Add).Code);
+        Assert.Equal(0, Run(new RhelPlatform(8).SshfsSources(new())[1].Add).Code);
         Assert.Equal("yum config-manager --set-enabled powertools", Noted[^1]);
     }
 
@@ -117,7 +117,7 @@ public sealed class RhelPlatformTests : IDisposable
         Assert.Equal(0, Run(module).Code);
         Assert.Equal("yum -y -q module disable postgresql", Noted[^1]);
         Program("rpm", "exit 0");
-        File.Delete(Path.Join(_folder, "noted"));
+        Forget();
         Assert.Equal(0, Run(module).Code);
         Assert.Empty(Noted);
     }
@@ -168,41 +168,13 @@ public sealed class RhelPlatformTests : IDisposable
         Assert.Contains("gpgcheck=1", string.Join('\n', signed.Preview), StringComparison.Ordinal);
         var unsigned = Assert.Single(new RhelPlatform(9).ServerSources(17, new PackageOrigin("https://mirror/17", AllowUnsigned: true)));
         Assert.Contains("gpgcheck=0", string.Join('\n', unsigned.Preview), StringComparison.Ordinal);
-        Assert.Empty(new DebianPlatform().ServerSources(15, new()));
+        Assert.Empty(new RhelPlatform(9).SshfsSources(new PackageOrigin(HostsOwnOnly: true)));
+        Assert.Contains("/etc/yum.repos.d/pitrps-sshfs.repo", Assert.Single(new RhelPlatform(9).SshfsSources(new PackageOrigin("https://mirror", "the key"))).Add.Arguments);
+        Assert.Empty(new DebianPlatform().ServerSources(15, new(HostsOwnOnly: true)));
+        Assert.Empty(new DebianPlatform().SshfsSources(new()));
         Assert.Contains("trusted=yes", Assert.Single(new DebianPlatform().ServerSources(15, new PackageOrigin("https://mirror", AllowUnsigned: true))).Add.Arguments);
         Assert.Contains("signed-by=/usr/share/keyrings/pitrps.asc", Assert.Single(new DebianPlatform().ServerSources(15, new PackageOrigin("https://mirror", "the key"))).Add.Arguments);
     }
 
     private static RemoteCommand PgdgOf(int release) => new RhelPlatform(release).ServerSources(13, new())[0].Add;
-
-    private string[] Noted => File.Exists(Path.Join(_folder, "noted")) ? File.ReadAllLines(Path.Join(_folder, "noted")) : [];
-
-    private void Program(string name, string script)
-    {
-        var path = Path.Join(_folder, name);
-        File.WriteAllText(path, $"#!/bin/sh\nnote() {{ printf '%s\\n' \"$*\" >> '{_folder}/noted'; }}\n{script}\n");
-        if (!OperatingSystem.IsWindows())
-        {
-            File.SetUnixFileMode(path, (UnixFileMode)0x1ED);
-        }
-    }
-
-    private (int Code, string Output) Run(RemoteCommand command, params (string Name, string Value)[] environment)
-    {
-        var start = new ProcessStartInfo(command.Arguments[0], command.Arguments.Skip(1)) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
-        start.Environment["PATH"] = _folder + ":/usr/bin:/bin";
-        foreach (var (name, value) in environment)
-        {
-            start.Environment[name] = value;
-        }
-
-        using var process = Process.Start(start)!;
-        process.StandardInput.BaseStream.Write(command.Input.Span);
-        process.StandardInput.Close();
-        process.ErrorDataReceived += (_, _) => { };
-        process.BeginErrorReadLine();
-        var output = process.StandardOutput.ReadToEnd().TrimEnd('\n');
-        process.WaitForExit();
-        return (process.ExitCode, output);
-    }
 }

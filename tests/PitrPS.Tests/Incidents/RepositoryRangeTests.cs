@@ -105,7 +105,7 @@ public sealed class RepositoryRangeTests : InFolder
     {
         Write("repository", 2, 3, 4, 5, 6, 7);
 
-        await using var range = await WalRange.ReadAsync(_server, WalRangeTests.Position(At(2)), At(3) + 100, _feedback, CancellationToken.None);
+        await using var range = await WalRange.ReadAsync(_server, WalRangeTests.Position(At(2)), At(3) + 100, null, _feedback, CancellationToken.None);
 
         Assert.Equal([2ul, 3, 4, 5], range.Pieces.Select(p => p.Segment.Number));
         Assert.True(range.IsCompleteTo(At(3) + 200));

@@ -154,6 +154,18 @@ public sealed class WalRangeTests
 
         Assert.Equal(1u, Range(At(2), WalListing.Empty, archive, target: "current").History.Timeline);
         Assert.Equal(2u, Range(At(2), WalListing.Empty, archive, target: "2").History.Timeline);
+        Assert.Equal(2u, Range(At(2), WalListing.Empty, archive, target: "2").Along(2).History.Timeline);
+    }
+
+    [Fact]
+    public void A_timeline_that_its_position_does_not_lead_to_is_refused_by_name()
+    {
+        // Timeline 2 left the first one before the standby's position.
+        var archive = Listing(1, 2, 3) with { Histories = new Dictionary<uint, string> { [2] = $"1\t{At(1)}\tearlier\n" } };
+        Assert.Equal(1u, Range(At(2), WalListing.Empty, archive, target: "2").History.Timeline);
+        var error = Assert.Throws<PitrException>(() => Range(At(2), WalListing.Empty, archive, target: "2").Along(2));
+        Assert.Equal("PitrPS.TimelineUnreachable", error.Id);
+        Assert.Contains("00000002.history", error.NextStep, StringComparison.Ordinal);
     }
 
     [Theory]

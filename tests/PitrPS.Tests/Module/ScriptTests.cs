@@ -32,13 +32,19 @@ public sealed class ScriptTests
         known.UnionWith(Programs);
         known.UnionWith(ManifestTests.Words("CmdletsToExport"));
 
-        // Functions of the file itself, of those beside it, which dot-source one another, and of those that it dot-sources from elsewhere.
-        var folder = Path.GetDirectoryName(path)!;
-        var elsewhere = Parse(path).FindAll(a => a is CommandAst { InvocationOperator: TokenKind.Dot }, true).Cast<CommandAst>()
-            .Select(c => c.CommandElements[0]).OfType<ExpandableStringExpressionAst>().Select(e => e.Value.Replace("$PSScriptRoot", folder, StringComparison.Ordinal));
-        foreach (var beside in Directory.EnumerateFiles(folder, "*.ps*1").Concat(elsewhere))
+        // Functions of the file itself, of those beside it, which dot-source one another, and of those that all of these dot-source from elsewhere.
+        var read = new HashSet<string>(StringComparer.Ordinal);
+        var toRead = new Queue<string>(Directory.EnumerateFiles(Path.GetDirectoryName(path)!, "*.ps*1"));
+        while (toRead.TryDequeue(out var one))
         {
-            known.UnionWith(Parse(beside).FindAll(a => a is FunctionDefinitionAst, true).Cast<FunctionDefinitionAst>().Select(f => f.Name));
+            if (read.Add(Path.GetFullPath(one)))
+            {
+                known.UnionWith(Parse(one).FindAll(a => a is FunctionDefinitionAst, true).Cast<FunctionDefinitionAst>().Select(f => f.Name));
+                foreach (var dotted in Parse(one).FindAll(a => a is CommandAst { InvocationOperator: TokenKind.Dot }, true).Cast<CommandAst>().Select(c => c.CommandElements[0]).OfType<ExpandableStringExpressionAst>())
+                {
+                    toRead.Enqueue(dotted.Value.Replace("$PSScriptRoot", Path.GetDirectoryName(one), StringComparison.Ordinal));
+                }
+            }
         }
 
         var unknown = Parse(path).FindAll(a => a is CommandAst, true).Cast<CommandAst>()

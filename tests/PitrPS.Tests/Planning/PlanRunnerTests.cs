@@ -83,6 +83,28 @@ public class PlanRunnerTests
     }
 
     [Fact]
+    public async Task What_the_operation_is_run_again_by_goes_only_when_there_is_no_journal_any_more()
+    {
+        var isThere = true;
+        var last = Simple("b", () => isThere = _home.Files.ContainsKey(JournalPath) || _other.Files.Count > 0) with { AfterJournal = true };
+        await RunAsync(PlanOf(Simple("a"), last));
+        Assert.False(isThere);
+        Assert.DoesNotContain(JournalPath, _home.Files.Keys);
+    }
+
+    [Fact]
+    public async Task What_fails_when_the_journal_is_closed_leaves_none_and_is_done_by_the_next_run()
+    {
+        var fails = true;
+        var last = Simple("b", () => _ = fails ? throw new InvalidOperationException() : true) with { AfterJournal = true };
+        await Assert.ThrowsAsync<InvalidOperationException>(() => RunAsync(PlanOf(Simple("a"), last)));
+        Assert.DoesNotContain(JournalPath, _home.Files.Keys);
+        fails = false;
+        Assert.Equal(new PlanOutcome(1, 1), await RunAsync(PlanOf(Simple("a"), last)));
+        Assert.DoesNotContain(JournalPath, _home.Files.Keys);
+    }
+
+    [Fact]
     public async Task A_second_run_changes_nothing_and_writes_nothing()
     {
         _done.UnionWith(["a", "b"]);
@@ -266,6 +288,20 @@ public class PlanRunnerTests
         Assert.Equal("PitrPS.OperationInProgress", error.Id);
         Assert.Contains("her@there", error.Message, StringComparison.Ordinal);
         Assert.Empty(_did);
+    }
+
+    [Fact]
+    public async Task A_lock_that_is_lost_in_the_middle_ends_the_operation_and_the_next_run_goes_on()
+    {
+        var held = new FakeProcess("held");
+        _home.OnStart("flock", _ => held);
+        var error = await Assert.ThrowsAsync<PitrException>(() => RunAsync(PlanOf(Simple("a", () => held.End()), Simple("b"))));
+        Assert.Equal(("PitrPS.LockLost", ErrorKind.ConnectionError), (error.Id, error.Kind));
+        Assert.Equal(["a"], _did);
+
+        _home.OnStart("flock", _ => new FakeProcess("held"));
+        await RunAsync(PlanOf(Simple("a"), Simple("b")));
+        Assert.Equal(["a", "b"], _did);
     }
 
     [Fact]

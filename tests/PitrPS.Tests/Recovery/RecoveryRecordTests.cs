@@ -47,6 +47,34 @@ public class RecoveryRecordTests
         Assert.Equal(target.ToString(), read.ToString());
     }
 
+    [Theory]
+    [InlineData("lsn", "before WAL location (LSN) \"0/3D79CC8\"", 1u, "0/3D79CC8", null)]
+    [InlineData("lsn", "before WAL location (LSN) \"0/3D79CC8\"", 1u, "0/3D79CC9", "left timeline 1 at 0/3D79CC9, not timeline 1 at or before 0/3D79CC8")]
+    [InlineData("lsn", "before WAL location (LSN) \"0/3D79CC8\"", 2u, "0/3D79CC8", "left timeline 2")]
+    [InlineData("lsn", "before WAL location (LSN) \"0/3D79D00\"", 1u, "0/3D79CC8", "stopped before WAL location (LSN) \"0/3D79D00\", not before")]
+    [InlineData("lsn", "after reaching consistency", 1u, "0/3D79CC8", "not before WAL location")]
+    [InlineData("lsn+", "after WAL location (LSN) \"0/3D79CC8\"", 1u, "0/3D79D00", null)]
+    [InlineData("lsn+", "after WAL location (LSN) \"0/3D79CC8\"", 1u, "0/3D79CC8", "not timeline 1 after 0/3D79CC8")]
+    [InlineData("time+", "before WAL location (LSN) \"0/3D79CC8\"", 1u, "0/3D79CC8", null)]
+    [InlineData("restorePoint", "at restore point \"725\", time 2026-11-22 19:23:12+00", 1u, "0/3D79D00", null)]
+    [InlineData("restorePoint", "at restore point \"7251\", time 2026-11-22 19:23:12+00", 1u, "0/3D79D00", "not at restore point")]
+    [InlineData("immediate", "after reaching consistency", 1u, "0/3D79CC0", null)]
+    [InlineData("immediate", "after reaching consistency", 1u, "0/3D79CE0", null)]
+    [InlineData("immediate", "after reaching consistency", 1u, "0/3D79CE1", "not timeline 1 at or before 0/3D79CE0")]
+    public void Proves_where_a_recovery_stopped_by_its_log_and_the_end_of_what_it_applied(string kind, string where, uint timeline, string end, string? missed)
+    {
+        var record = TestStandby.Record(Standby) with { Target = new RecordedTarget(kind.TrimEnd('+'), "725", Inclusive: kind.EndsWith('+')) };
+        var said = record.Missed(where, timeline, Lsn.Parse(end), Lsn.Parse("0/3D79CE0"));
+        if (missed is null)
+        {
+            Assert.Null(said);
+        }
+        else
+        {
+            Assert.Contains(missed, said, StringComparison.Ordinal);
+        }
+    }
+
     [Fact]
     public void Is_for_the_same_record_of_the_WAL_however_it_was_asked_for()
     {
@@ -81,8 +109,8 @@ public class RecoveryRecordTests
     {
         await TestStandby.Record(Standby).WriteAsync(Standby, default);
         var table = new ProvenTable(TestStandby.Incident(Standby).Tables[0], 3, "c", TestStandby.On(new FakeRemoteHost("primary")));
-        await RecoveryRecord.MarkRestoredAsync(Standby, [table], default);
-        await RecoveryRecord.MarkRestoredAsync(Standby, [table with { Rows = 4 }], default);
+        await RecoveryRecord.MarkRestoredAsync(Standby, null, [table], default);
+        await RecoveryRecord.MarkRestoredAsync(Standby, null, [table with { Rows = 4 }], default);
 
         var marked = Assert.Single((await RecoveryRecord.ReadAsync(Standby, default))!.Restored);
         Assert.Equal((16391u, 4L, "primary:15/main"), (marked.Oid, marked.Rows, marked.To));
@@ -91,7 +119,7 @@ public class RecoveryRecordTests
     [Fact]
     public async Task Remembers_nothing_of_a_recovery_that_is_gone()
     {
-        await RecoveryRecord.MarkRestoredAsync(Standby, [new ProvenTable(TestStandby.Incident(Standby).Tables[0], 3, "c", Standby)], default);
+        await RecoveryRecord.MarkRestoredAsync(Standby, null, [new ProvenTable(TestStandby.Incident(Standby).Tables[0], 3, "c", Standby)], default);
         Assert.Empty(_host.Written);
     }
 }

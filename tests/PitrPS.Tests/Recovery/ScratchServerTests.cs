@@ -1,5 +1,6 @@
 using PitrPS.Recovery;
 using PitrPS.Servers;
+using PitrPS.Tests.Archive;
 using PitrPS.Tests.Fakes;
 
 namespace PitrPS.Tests.Recovery;
@@ -54,6 +55,49 @@ public class ScratchServerTests
         Assert.Equal(0, code);
         Assert.DoesNotContain('\r', ScratchServer.Script);
         Assert.Contains("version 1", ScratchServer.Script.Split('\n')[1], StringComparison.Ordinal);
+    }
+
+    /// <summary>The script that makes the layer, in a real shell, on a host that seems to have SELinux.</summary>
+    [ShellFact]
+    public async Task With_SELinux_the_layer_and_all_that_the_server_writes_in_it_has_the_context_of_the_standbys_files()
+    {
+        var folder = Directory.CreateTempSubdirectory("pitrps-layer").FullName;
+        try
+        {
+            Directory.CreateDirectory(Path.Join(folder, "data"));
+            Directory.CreateDirectory(Path.Join(folder, "space"));
+            _host.On("systemd-run");
+            var scratch = ScratchServer.Of(TestStandby.On(_host), Path.Join(folder, "data.pitrps-scratch"));
+            await scratch.LaunchAsync(Path.Join(folder, "data"), [Path.Join(folder, "data"), Path.Join(folder, "space")], ["port=1"], [], new RecoveryTarget.Lsn(default), null, standbyRan: true, "d", default);
+            var arguments = _host.Commands.Single().Arguments;
+
+            // What chcon finds there: all that is made later inherits the context.
+            var programs = Directory.CreateDirectory(Path.Join(folder, "programs")).FullName;
+            foreach (var (name, does) in new[] { ("chcon", "echo \"chcon $* with $(ls -A . | paste -sd, -)\""), ("stat", "echo '0 700'"), ("systemctl", ""), ("systemd-run", "echo started") })
+            {
+                File.WriteAllText(Path.Join(programs, name), $"#!/bin/sh\n{does}\n");
+                if (!OperatingSystem.IsWindows())
+                {
+                    File.SetUnixFileMode(Path.Join(programs, name), (UnixFileMode)0x1ED);
+                }
+            }
+
+            var (code, output) = Shell.Run($"PATH='{programs}':$PATH\n" + arguments[2].Replace("/sys/fs/selinux/enforce", "/dev/null", StringComparison.Ordinal), "", null, [.. arguments.Skip(4)]);
+
+            Assert.Equal(0, code);
+            Assert.Equal(
+                [
+                    $"chcon --reference={folder}/data . with ",
+                    $"chcon --reference={folder}/data 0/upper 0/work with 0,facts,files,pitrps-scratch,settings",
+                    $"chcon --reference={folder}/space 1/upper 1/work with 0,1,facts,files,pitrps-scratch,settings",
+                    "started",
+                ], output.TrimEnd('\n').Split('\n'));
+            Assert.Contains("chcon --reference=\"$data\" \"$sockets\"", ScratchServer.Script, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 
     [Fact]

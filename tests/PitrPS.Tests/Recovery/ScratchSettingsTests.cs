@@ -61,7 +61,11 @@ public class ScratchSettingsTests
     public void Keeps_all_other_libraries_as_they_are() => Assert.DoesNotContain("shared_preload_libraries", Settings(preload: "timescaledb, pg_stat_statements").Keys);
 
     [Fact]
-    public void Has_room_for_more_prepared_transactions_than_the_standby() => Assert.Equal("1000", Settings(prepared: "500")["max_prepared_transactions"]);
+    public void Has_room_for_more_prepared_transactions_than_the_standby_and_for_as_many_as_the_WAL_asks_for()
+    {
+        Assert.Equal("1000", Settings(prepared: "500")["max_prepared_transactions"]);
+        Assert.Equal("1200", Settings(prepared: "500", needed: 1200)["max_prepared_transactions"]);
+    }
 
     [Fact]
     public void Restores_nothing_when_pg_wal_has_all() => Assert.Equal("false", ScratchSettings.RestoreCommand("cp /mnt/archive/%f %p", "/mnt/archive", []));
@@ -93,11 +97,11 @@ public class ScratchSettingsTests
         }
     }
 
-    private static Dictionary<string, string> Settings(int major = 15, string preload = "", string prepared = "0")
+    private static Dictionary<string, string> Settings(int major = 15, string preload = "", string prepared = "0", long needed = 0)
     {
         var standby = TestStandby.On(new FakeRemoteHost()) with { Version = major };
         var survey = TestStandby.Survey with { Settings = new Dictionary<string, string> { ["shared_preload_libraries"] = preload, ["max_prepared_transactions"] = prepared } };
-        return ScratchSettings.Of(standby, ScratchServer.Of(standby, survey.Layer), new ResolvedTarget(Lsn.Parse("0/3D79CC8"), 7, Lsn.Parse("0/3D79D00")), survey, "false")
+        return ScratchSettings.Of(ScratchServer.Of(standby, survey.Layer), new ResolvedTarget(Lsn.Parse("0/3D79CC8"), 7, Lsn.Parse("0/3D79D00")) { RequiredSettings = new Dictionary<string, long> { ["max_prepared_transactions"] = needed } }, survey, "false")
             .Select(s => s.Split('=', 2)).ToDictionary(s => s[0], s => s[1]);
     }
 }

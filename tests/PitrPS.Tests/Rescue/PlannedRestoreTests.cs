@@ -100,7 +100,7 @@ public class PlannedRestoreTests
             _standby.Files.Remove(c.Arguments[^1]);
             return new CommandResult(0, "", "");
         };
-        var step = UnfinishedRestore.Step(standby);
+        var step = UnfinishedRestore.Step(standby, null);
         var run = new StepRun(step, plan, left, _feedback, default);
         Assert.False(await step.IsDone(run));
         await step.Do(run);

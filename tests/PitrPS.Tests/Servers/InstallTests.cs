@@ -27,7 +27,7 @@ public class InstallTests
         var planned = await InstallPlan.BuildAsync(new InstallOptions(fake.Host, 15, null, "main"), Quiet, default);
 
         Assert.Equal("standby:15/main", planned.Plan.Subject);
-        Assert.Equal(["packages", "create", "settings.include", "settings.file", "settings.auto", "start", "enabled", "role.role", "role.hba", "role.hba-reload"], planned.Plan.Steps.Select(s => s.Id));
+        Assert.Equal(["pgdg", "packages", "create", "settings.include", "settings.file", "settings.auto", "start", "enabled", "role.role", "role.hba", "role.hba-reload"], planned.Plan.Steps.Select(s => s.Id));
         Assert.True(planned.AsPlanned().IsPlanned);
         Assert.All(fake.Commands, c => Assert.DoesNotContain("apt-get", c.Display, StringComparison.Ordinal));
     }

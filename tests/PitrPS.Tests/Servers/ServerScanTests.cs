@@ -149,7 +149,7 @@ public class ServerScanTests
     [Fact]
     public void A_state_that_cannot_be_read_is_an_error_that_names_the_file()
     {
-        var error = Assert.Throws<PitrException>(() => Scan($"state={Base64("15-main.json")}:{Base64("{")}\n"));
+        var error = Assert.Throws<PitrException>(() => Scan($"statefile=:15-main.json\nstate={Base64("{")}\n"));
 
         Assert.Equal("PitrPS.StateUnreadable", error.Id);
         Assert.Contains("15-main.json", error.Message, StringComparison.Ordinal);
@@ -197,9 +197,9 @@ public class ServerScanTests
         $"pid=77\nunit=postgresql@15-main.service\nport=5433\nsocket={Base64("/run/pg socket")}\nstatus=ready   \nrecovering={recovering}\n"
         + string.Concat(settings.Select(s => $"set:{s.Name}={Base64(s.Value)}\n"));
 
-    private static string File(string path, string text) => $"file={Base64(path)}:{Base64(text)}\n";
+    private static string File(string path, string text) => $"file=:{path}\n" + string.Concat(text.TrimEnd('\n').Split('\n').Select(line => $"line={line}\n"));
 
-    private static string State(string file, ServerState state) => $"state={Base64(file)}:{Base64(state.Render())}\n";
+    private static string State(string file, ServerState state) => $"statefile=:{file}\nstate={Base64(state.Render())}\n";
 
     private static string Base64(string text) => Convert.ToBase64String(Encoding.UTF8.GetBytes(text));
 }

@@ -73,7 +73,9 @@ find "$data" -mindepth 1 -delete
 runuser -u postgres -- "$bin/pg_basebackup" -d "$primary_conninfo" -D "$data" -X stream -c fast
 install -o postgres -g postgres -m 600 /dev/null "$data/standby.signal"
 systemctl start "$unit"
-until_true "SELECT pg_is_in_recovery() AND current_setting('recovery_min_apply_delay') = '3d' AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')"
+# It follows when it streams, or holds back a COMMIT that came out of the archive.
+until_true "SELECT pg_is_in_recovery() AND current_setting('recovery_min_apply_delay') = '3d' AND (EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
+  OR EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event = 'RecoveryApplyDelay'))"
 STANDBY
 
 ended=$EPOCHREALTIME

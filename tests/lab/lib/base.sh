@@ -5,7 +5,7 @@
 BASE_REVISION=2
 
 # And this one, of what build-rhel.sh and rpm/ make of them.
-RHEL_REVISION=2
+RHEL_REVISION=3
 
 base_folder() {
   local revision=$BASE_REVISION

@@ -25,7 +25,7 @@ needed() {
     dpkg-deb -f "$debian/repository/$package"_*.deb Depends
   done | tr ',' '\n' | sed 's/[|(:].*//; s/ //g' | grep -vE '^(libicu|libpq|libllvm|libfuse|fuse|postgresql|ssl-cert|debconf|locales|openssh|perl)' | sort -u
 }
-mapfile -t SYSTEM < <(printf '%s\n' dnf rpm curl gpg gawk; needed; [[ $RELEASE != 8 ]] || echo dnf-plugins-core)
+mapfile -t SYSTEM < <(printf '%s\n' dnf rpm curl gpg gawk firewalld; needed; [[ $RELEASE != 8 ]] || echo dnf-plugins-core)
 
 # --- userland ---
 
@@ -144,6 +144,9 @@ chroot "$root" sh -c 'set -- -i --noplugins --nosignature --replacefiles /releas
 rm -rf "$root/release"
 ln -sfn bash "$root/bin/sh"
 chroot "$root" update-alternatives --set awk /usr/bin/gawk
+
+# As in this family's images, but off: a test turns it on.
+rm -f "$root/etc/systemd/system/multi-user.target.wants/firewalld.service" "$root/etc/systemd/system/dbus-org.fedoraproject.FirewallD1.service"
 
 mv "$root/lib/systemd/system/ssh.service" "$root/lib/systemd/system/sshd.service"
 rm -rf "$root"/etc/systemd/system/{sshd.service,multi-user.target.wants/ssh.service} "$root"/lib/systemd/system/{ssh.socket,ssh@.service,rescue-ssh.target} "$root/etc/init.d/ssh"

@@ -14,8 +14,8 @@ while :; do
     for cgroup in "$@"; do
       echo "$BASHPID" >"$cgroup/host/cgroup.procs"
     done
-    # The hosts have cgroup v2 inside, whatever the machine has; FUSE is for sshfs.
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec systemd-nspawn --quiet --boot --register=no --keep-unit \
+    # The hosts have cgroup v2 inside, whatever the machine has; FUSE is for sshfs, and a firewall may be theirs: the network namespace is.
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 exec systemd-nspawn --quiet --boot --register=no --keep-unit --capability=CAP_NET_ADMIN \
       --machine="$machine" --hostname="$(basename "$folder")" --directory="$folder/root" \
       --network-namespace-path="/run/netns/$netns" --bind="$folder/data:$data" --bind=/dev/fuse \
       --resolv-conf=off --timezone=off --link-journal=no --console=pipe

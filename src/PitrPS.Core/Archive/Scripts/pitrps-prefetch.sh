@@ -1,5 +1,5 @@
 #!/bin/sh
-# pitrps-prefetch, version 3. Installed by PitrPS; pitrps-restore starts it when a server asks for one segment after the other:
+# pitrps-prefetch, version 4. Installed by PitrPS; pitrps-restore starts it when a server asks for one segment after the other:
 #
 #   pitrps-prefetch ARCHIVE NAME DATA-DIRECTORY SEGMENT-SIZE
 #
@@ -27,6 +27,9 @@ spool=$data/pg_wal/pitrps-spool
 # hardly more than one answer's worth a round trip), but few at first, so that the first ones come soon.
 at_once_well=4
 at_once=$at_once_well
+
+# Which cluster this is does not change: asked once and not for each segment.
+control=$(od -A n -t u8 -t x8 -N 8 -- "$data/global/pg_control" 2>/dev/null) || exit 0
 
 count=$((268435456 / segment_size))
 [ "$count" -ge 1 ] || count=1
@@ -89,7 +92,7 @@ wanted() {
 fetch() {
   # The lock ends with the prefetcher, whatever becomes of this.
   exec 9<&-
-  if /bin/sh "$restore" "$archive" "$1" "$spool/$1.$$.part" "$data" fetch "$segment_size"; then
+  if /bin/sh "$restore" "$archive" "$1" "$spool/$1.$$.part" "$data" fetch "$segment_size" "$control"; then
     exec mv -f -- "$spool/$1.$$.part" "$spool/$1"
   fi
   mv -f -- "$spool/$1.claim" "$spool/$1.rest"

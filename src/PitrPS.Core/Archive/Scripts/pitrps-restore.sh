@@ -1,5 +1,5 @@
 #!/bin/sh
-# pitrps-restore, version 7. Installed by PitrPS; PostgreSQL runs it as its restore_command:
+# pitrps-restore, version 8. Installed by PitrPS; PostgreSQL runs it as its restore_command:
 #
 #   pitrps-restore ARCHIVE NAME TARGET [DATA-DIRECTORY]     (restore_command = 'pitrps-restore ARCHIVE "%f" "%p"')
 #
@@ -7,7 +7,8 @@
 # compressed, as NAME.zst or NAME.lz4. ARCHIVE is a directory, or pgbackrest:STANZA. A standby that has the segment in
 # pg_wal already is told "not there": then it reads that one, several times faster than it comes through here. When one
 # segment is asked for after the other this starts pitrps-prefetch, which has the next ones brought and checked before they
-# are asked for, by this same script (with two more arguments: fetch, and the size of a segment).
+# are asked for, by this same script (with three more arguments: fetch, the size of a segment, and what is read of
+# global/pg_control below).
 # How it ends means different things to PostgreSQL, so it looks what the server is doing (DATA-DIRECTORY, else the
 # current one):
 #   a standby (standby.signal)    0: there. 1: anything else; it is asked for again and meanwhile streamed. Above 125
@@ -28,6 +29,7 @@ target=${3-}
 data=${4-.}
 for_spool=${5-}
 segment_size=${6-}
+control=${7-}
 spool=$data/pg_wal/pitrps-spool
 
 case $name in
@@ -103,7 +105,7 @@ esac
 
 # Decimal, and as it stands in the pages.
 # shellcheck disable=SC2046
-set -- $(od -A n -t u8 -t x8 -N 8 -- "$data/global/pg_control" 2>/dev/null)
+set -- ${control:-$(od -A n -t u8 -t x8 -N 8 -- "$data/global/pg_control" 2>/dev/null)}
 [ $# -eq 2 ] || doubt "$data is no data directory: its global/pg_control cannot be read"
 cluster=$1
 cluster_in_hex=$2
@@ -159,7 +161,11 @@ limited() {
 # The directory is healthy when its marker can be read. A dead mount answers with an error, with nothing at all, or as an
 # empty directory.
 source_is_healthy() {
-  limited 30 cat -- "$archive/pitrps-archive.id" || { why="the archive is out of reach: $archive/pitrps-archive.id cannot be read; is it mounted?"; return 1; }
+  limited 30 cat -- "$archive/pitrps-archive.id" || {
+    why="the archive is out of reach: $archive/pitrps-archive.id cannot be read; is it mounted?"
+    { echo > "$target"; } 2>/dev/null || why="nothing can be written to $target: is the disk full?"
+    return 1
+  }
   owner=
   segment_size=
   while IFS= read -r line; do

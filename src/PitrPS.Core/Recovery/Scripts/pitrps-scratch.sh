@@ -94,6 +94,8 @@ run() {
     cat auto.conf > "$data/postgresql.auto.conf"
   fi
   chown "$user:" "$sockets"
+  # SELinux lets a server make its socket in its own directories only.
+  [ ! -e /sys/fs/selinux/enforce ] || chcon --reference="$data" "$sockets"
 
   set -- "$bin/postgres" -D "$data"
   while IFS= read -r setting; do

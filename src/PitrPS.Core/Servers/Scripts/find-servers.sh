@@ -1,7 +1,8 @@
 # Prints what there is of PostgreSQL servers on this host, running or not; only reads. ServerScan.cs reads what it prints.
 # Usage (as root): sh -s -- STATE_DIRECTORY all|known [DATA_DIRECTORY...] < find-servers.sh
 # "all" searches the local file systems for data directories, too; "known" looks only where servers usually are and into those that are named.
-# One "cluster" line begins a server; lines "name=value" follow; what may hold any character is in base64.
+# One "cluster" line begins a server; lines "name=value" follow; what may hold any character is in base64, or plain behind a colon where it holds none
+# that matters. It runs before and after nearly everything, and each process costs milliseconds: so there are as few as can be.
 
 LC_ALL=C; export LC_ALL
 state=$1 reach=$2; shift 2
@@ -12,10 +13,13 @@ query="SELECT 'set:' || name || '=' || pg_catalog.translate(pg_catalog.encode(pg
   FROM pg_catalog.pg_settings WHERE name IN ('config_file', 'data_directory', 'port', 'primary_conninfo', 'primary_slot_name', 'recovery_min_apply_delay')
   UNION ALL SELECT 'recovering=' || pg_catalog.pg_is_in_recovery()"
 
-b64() { base64 | tr -d '\n'; }
+encode() { case $1 in *[!A-Za-z0-9/._-]*) printf %s "$1" | base64 -w 0 ;; *) printf ':%s' "$1" ;; esac; }
+
+# say NAME VALUE
+say() { printf '%s=' "$1"; encode "$2"; echo; }
 
 # What runs a command as a server's owner; nothing where that is who looks, without root.
-by() { [ "$(id -u)" != 0 ] || echo "runuser -u $1 --"; }
+if [ "$(id -u)" = 0 ]; then by='runuser -u'; else by=; fi
 
 # The unit that a process is in; empty when it is in a login session or in none.
 unit_of() {
@@ -29,13 +33,13 @@ unit_of() {
 # The unit that starts the server with this data directory, running or not, as the units' files say.
 unit_for() {
   [ -d /run/systemd/system ] || return 0
-  pattern=$(printf %s "$1" | sed 's/[][\\.*^$+?(){}|]/\\&/g')
-  for at in /etc/systemd/system /run/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
-    grep -lsE "(^|[[:space:]=\"'])$pattern/?([[:space:]\"']|\$)" "$at"/*.service | while IFS= read -r file; do
-      case ${file##*/} in pitrps-standby-*) ;; pitrps-*) continue ;; esac
-      grep -qE 'postgres|pg_ctl' "$file" && echo "${file##*/}"
-    done
-  done | head -n 1
+  case $1 in *[!A-Za-z0-9/_-]*) pattern=$(printf %s "$1" | sed 's/[][\\.*^$+?(){}|]/\\&/g') ;; *) pattern=$1 ;; esac
+  while IFS= read -r file; do
+    case ${file##*/} in pitrps-standby-*) ;; '' | pitrps-*) continue ;; esac
+    grep -qE 'postgres|pg_ctl' "$file" && { echo "${file##*/}"; return; }
+  done <<LIST
+$(grep -lsE "(^|[[:space:]=\"'])$pattern/?([[:space:]\"']|\$)" /etc/systemd/system/*.service /run/systemd/system/*.service /usr/lib/systemd/system/*.service /lib/systemd/system/*.service)
+LIST
 }
 
 # What else on this host starts, stops and promotes servers by itself.
@@ -53,16 +57,20 @@ manager_of() {
   grep -qsE "^[[:space:]]*shared_preload_libraries[[:space:]=].*repmgr" "$3" "$data/postgresql.auto.conf" && echo repmgr
 }
 
+# The lines of configuration files that matter here, behind the name of their file.
 file_lines() {
-  [ -f "$1" ] || return 0
-  printf 'file=%s:%s\n' "$(printf %s "$1" | b64)" "$(grep -hEi "$lines" "$1" | b64)"
+  for at; do
+    [ -f "$at" ] || continue
+    say file "$at"
+    grep -hEi "$lines" "$at" | sed 's/^/line=/'
+  done
 }
 
 # Of a server that does not answer: its own program reads the same files, with all that they include.
 settings_of() {
   [ -d "$1" ] && [ -x "$2/postgres" ] || return 0
   for name in $names; do
-    value=$(cd / && $(by "$(stat -L -c %U "$1")") "$2/postgres" -D "$3" -C "$name" 2>/dev/null </dev/null) && printf 'set:%s=%s\n' "$name" "$(printf %s "$value" | b64)"
+    value=$(cd / && $by ${by:+"$(stat -L -c %U "$1")" --} "$2/postgres" -D "$3" -C "$name" 2>/dev/null </dev/null) && say "set:$name" "$value"
   done
   return 0
 }
@@ -83,7 +91,7 @@ server() {
   fi
   if [ -n "$pid" ]; then
     unit=$(unit_of "$pid")
-    case $unit in pitrps-scratch-*) return ;; esac
+    case $unit in pitrps-scratch-* | pitrps-clone-*) return ;; esac
     # A unit that merely has it among its processes (a session, a supervisor) is not the one to start and stop it with.
     case $unit in pitrps-standby-*) [ -f "/run/systemd/system/$unit" ] || unit='' ;; esac
     case $unit in '' | postgresql*) ;; *) [ "$(systemctl show -p MainPID --value "$unit" 2>/dev/null)" = "$pid" ] || { around=$unit; unit=; } ;; esac
@@ -93,7 +101,9 @@ server() {
     [ -n "$at" ] && [ -x "$at/postgres" ] && { bin=$at; break; }
   done
   echo cluster
-  printf 'config=%s\ndata=%s\nmajor=%s\nbin=%s\n' "$(printf %s "$config" | b64)" "$(printf %s "$data" | b64)" "$major" "$bin"
+  say config "$config"
+  say data "$data"
+  printf 'major=%s\nbin=%s\n' "$major" "$bin"
   [ -d "$data" ] && echo "owner=$(stat -L -c %U "$data")"
   [ -f "$data/standby.signal" ] && echo standby=1
   [ -x "$bin/postgres" ] && echo "binaries=$("$bin/postgres" --version)"
@@ -103,20 +113,19 @@ server() {
   [ -n "$manager" ] && echo "manager=$manager"
   started=$(unit_for "$data")
   [ -n "$started" ] && echo "startedby=$started"
-  file_lines "$home/postgresql.conf"
-  for at in "$home"/conf.d/*.conf; do file_lines "$at"; done
-  file_lines "$data/postgresql.auto.conf"
+  file_lines "$home/postgresql.conf" "$home"/conf.d/*.conf "$data/postgresql.auto.conf"
   [ -n "$pid" ] || { settings_of "$data" "$bin" "$home"; return 0; }
   printf 'pid=%s\nunit=%s\n' "$pid" "$unit"
-  log=$(readlink "/proc/$pid/fd/2") && [ -z "$unit" ] && [ -f "$log" ] && printf 'log=%s\n' "$(printf %s "$log" | b64)"
+  log=$(readlink "/proc/$pid/fd/2") && [ -z "$unit" ] && [ -f "$log" ] && say log "$log"
   { read -r _; read -r _; read -r _; read -r port; IFS= read -r socket; read -r _; read -r _; read -r status; } < "$data/postmaster.pid"
-  printf 'port=%s\nsocket=%s\nstatus=%s\n' "$port" "$(printf %s "$socket" | b64)" "$status"
+  say socket "$socket"
+  printf 'port=%s\nstatus=%s\n' "$port" "$status"
   owner=$(stat -c %U "/proc/$pid")
   # The role that initdb made is usually called as the OS user, else postgres.
   for role in "$owner" $([ "$owner" = postgres ] || echo postgres); do
     for base in postgres template1; do
       (cd / && PGOPTIONS='-c search_path= -c statement_timeout=5s' PGCONNECT_TIMEOUT=3 PGCLIENTENCODING=UTF8 PGAPPNAME=PitrPS \
-        timeout 8 $(by "$owner") "$bin/psql" -X -w -A -t -q -h "$socket" -p "$port" -U "$role" -d "$base" -c "$query" 2>/dev/null </dev/null) || continue
+        timeout 8 $by ${by:+"$owner" --} "$bin/psql" -X -w -A -t -q -h "$socket" -p "$port" -U "$role" -d "$base" -c "$query" 2>/dev/null </dev/null) || continue
       echo "role=$role"
       return 0
     done
@@ -125,7 +134,9 @@ server() {
 }
 
 for at in "$state"/*.json; do
-  [ -f "$at" ] && printf 'state=%s:%s\n' "$(printf %s "${at##*/}" | b64)" "$(b64 < "$at")"
+  [ -f "$at" ] || continue
+  say statefile "${at##*/}"
+  printf state=; base64 -w 0 < "$at"; echo
 done
 [ -d /run/systemd/system ] && for at in /etc/systemd/system /run/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
   for file in "$at"/postgresql*.service; do [ -f "$file" ] && echo "unitfile=${file##*/}"; done
@@ -145,7 +156,13 @@ for at in /proc/[0-9]*; do
 "
 done
 
-pid_in() { printf %s "$running" | while read -r pid data; do [ "$data" = "$1" ] && echo "$pid"; done; }
+# Says in $found which process runs on this directory.
+pid_in() {
+  found=
+  while read -r pid data; do [ "$data" = "$1" ] && found=$pid; done <<LIST
+$running
+LIST
+}
 
 # By device and inode: a directory can be mounted in more than one place.
 is_known() {
@@ -160,14 +177,17 @@ for at in /etc/postgresql/*/*; do
   [ -n "$data" ] || data=/var/lib/postgresql/${at#/etc/postgresql/}
   real=$(readlink -f "$data") || real=$data
   know "$real"
-  server "$at" "$data" "$(pid_in "$real")"
+  of=$data
+  pid_in "$real"
+  server "$at" "$of" "$found"
 done
 for at in /var/lib/pgsql/*/data /var/lib/pgsql/data; do
   [ -f "$at/PG_VERSION" ] || continue
   real=$(readlink -f "$at")
   is_known "$real" && continue
   know "$real"
-  server "" "$at" "$(pid_in "$real")"
+  pid_in "$real"
+  server "" "$at" "$found"
 done
 while read -r pid data; do
   [ -n "$pid" ] && ! is_known "$data" || continue

@@ -1,29 +1,16 @@
 # A primary with finished segments that wait to be archived, and pgbench at work on it: how many a second an archive_command gets away.
-# Whoever dots this has $root.
-
-. "$PSScriptRoot/../../../scripts/demo/Hosts.ps1"
+# Whoever dots this has dotted shared/Lab.ps1.
 
 # The hosts' own root forgets a sync, so that it costs nothing there; the database's folder is a real one, and so are archives in it.
 $pushFolder = '/var/lib/postgresql/archives'
 
-function Show-Push([string] $Text) { [Console]::Error.WriteLine("archive-push: $Text") }
-
-function Use-PushLab {
-    $null = & bash "$root/tests/lab/lab" @args
-    if ($LASTEXITCODE -ne 0) {
-        throw "tests/lab/lab $args ended with $LASTEXITCODE."
-    }
-}
-
 # Makes the hosts (the first is the primary) in a lab of their own; give what comes back to the other functions.
 function New-PushScene([string[]] $HostNames = 'primary') {
-    $scene = @{ Before = $env:PITRPS_LAB }
-    $env:PITRPS_LAB = "/var/lib/pitrps-bench-$PID"
-    Use-PushLab create @HostNames
-    $scene.Hosts = @(Read-LabJson "$env:PITRPS_LAB/lab.json")
+    Use-BenchLab create @HostNames
+    $scene = @{ Hosts = @(Read-LabJson "$env:PITRPS_LAB/lab.json") }
     $scene.Primary = $scene.Hosts[0]
     $to = $scene.Primary
-    $scene.Server = Connect-PgHost $to.name -Address $to.address -Port $to.port -UserName $to.user -KeyFile $to.keyFile -KnownHostsFile $to.knownHosts | Install-PgServer
+    $scene.Server = Connect-BenchHost $to | Install-PgServer
     $null = Invoke-OnHost $to "install -d -o postgres -g postgres -m 0755 $pushFolder"
     # A checkpoint in one of two measurements would be part of its result.
     foreach ($setting in 'archive_mode = on', "archive_command = ''", "max_wal_size = '64GB'", "checkpoint_timeout = '1h'") {
@@ -66,17 +53,6 @@ echo "`$now"
 PUSH
 timeout 600 sh /tmp/push.sh
 "@
-    $culture = [Globalization.CultureInfo]::InvariantCulture
     $count, $seconds, $null = "$said".Split(' ')
     [double]::Parse($count, $culture) / [double]::Parse($seconds, $culture)
-}
-
-function Remove-PushScene([hashtable] $Scene) {
-    # In a process of its own and not in the pipeline: after Ctrl+C nothing may run in that any more.
-    $start = [Diagnostics.ProcessStartInfo]::new('bash', [string[]]@("$root/tests/lab/lab", 'destroy', '--all'))
-    $start.RedirectStandardOutput = $true
-    $process = [Diagnostics.Process]::Start($start)
-    $null = $process.StandardOutput.ReadToEnd()
-    $process.WaitForExit()
-    $env:PITRPS_LAB = $Scene.Before
 }
