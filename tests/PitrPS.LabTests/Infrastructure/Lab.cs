@@ -181,6 +181,9 @@ public sealed class Lab
     public string Psql(string host, string sql, string database = "postgres", int port = 5432) =>
         Exec(host, "runuser", "-u", "postgres", "--", "psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-p", $"{port}", "-d", database, "-c", sql).TrimEnd('\n');
 
+    /// <summary>Whether a server of this host lets its OS user in.</summary>
+    public bool Answers(string host) => Shell(host, "runuser -u postgres -- psql -XAtc 'SELECT 1' 2>/dev/null || true").Trim() == "1";
+
     // "lab exec" looks for it each time, which costs more than most of what is run.
     private string InitOf(string host)
     {

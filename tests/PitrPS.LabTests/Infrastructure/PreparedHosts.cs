@@ -186,6 +186,11 @@ internal static class Snapshots
 
         Ensure(snapshot, system, lab);
         lab.Restore(NameOf(snapshot, system));
+        if (snapshot == Standby)
+        {
+            // A test that takes the mount away at once would take what the standby still reads while it starts.
+            Waiting.For("the standby to answer", () => lab.Answers(Lab.Standby));
+        }
     }
 
     private static string NameOf(string snapshot, HostSystem system) => system == HostSystem.Debian12 ? snapshot : $"{snapshot}-{system.Suite}";
