@@ -56,7 +56,8 @@ public abstract class TargetFacts(FactServers servers)
     public void A_restore_point_is_applied_whatever_inclusive_says_and_immediate_stops_where_the_files_are_consistent() => Assert.Equal(
         ["said: point", "said: consistent", "of the others: 0"],
         Fact(Dropped + """
-            p "SELECT pg_create_restore_point('here')" > /dev/null; arrived
+            # Nobody waits until a restore point is on the disk, and so is sent; a COMMIT brings it there.
+            p "SELECT pg_create_restore_point('here')" > /dev/null; p "INSERT INTO o VALUES ('after it')"; arrived
             recover "recovery_target_name = 'here'" 'recovery_target_inclusive = off' 'recovery_target_action = promote'
             until_ s 'SELECT NOT pg_is_in_recovery()'
             said 'recovery stopping at restore point "here", time' point
@@ -155,6 +156,25 @@ public abstract class TargetFacts(FactServers servers)
             s 'SELECT pg_wal_replay_resume()'
             until_ s 'SELECT NOT pg_is_in_recovery()'
             echo "promoted: $(s 'SELECT NOT pg_is_in_recovery()')"
+            """));
+
+    [LabFact]
+    public void A_promotion_that_a_power_cut_ends_before_its_timeline_stands_starts_without_the_target() => Assert.Equal(
+        ["signal gone, timeline 1", "the table is gone, timeline 1"],
+        Fact(Dropped + """
+            timeline() { as $B/pg_controldata -D $S | sed -n "s/^Latest checkpoint's TimeLineID: *//p"; }
+            recover "recovery_target_lsn = '$commit'" 'recovery_target_inclusive = off' 'recovery_target_action = pause' 'recovery_min_apply_delay = 0'
+            until_ s 'SELECT pg_is_wal_replay_paused()'
+            # The new timeline is in the control file when the checkpoint at the end of recovery is through.
+            kill -STOP $(s "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
+            s 'SELECT pg_wal_replay_resume()'
+            signal_gone() { [ -e $S/recovery.signal ] || echo t; }
+            until_ signal_gone; echo "signal gone, timeline $(timeline)"
+            read -r server < $S/postmaster.pid; kill -KILL $server $(ps -o pid= --ppid $server)
+            no_server() { [ -e /proc/$server ] || echo t; }
+            until_ no_server
+            start
+            echo "the table is $(s "SELECT coalesce(to_regclass('t')::text, 'gone')"), timeline $(timeline)"
             """));
 
     [LabFact]

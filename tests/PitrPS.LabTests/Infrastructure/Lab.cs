@@ -196,13 +196,14 @@ public sealed class Lab
         return init.Id;
     }
 
-    /// <summary>When a process was started, in ticks since boot: its number can be another's later. Null when there is none.</summary>
+    /// <summary>When a process was started, in ticks since boot: its number can be another's later. Null when there is none, or one that has ended and is not fetched yet.</summary>
     private static string? StartOf(string process)
     {
         try
         {
             var status = File.ReadAllText($"/proc/{process}/stat");
-            return status[(status.LastIndexOf(')') + 2)..].Split(' ')[19];
+            var fields = status[(status.LastIndexOf(')') + 2)..].Split(' ');
+            return fields[0] is "Z" or "X" ? null : fields[19];
         }
         catch (IOException)
         {
