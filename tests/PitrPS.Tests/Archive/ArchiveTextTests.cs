@@ -183,7 +183,7 @@ public class ArchiveTextTests
 
         var exec = unit.Split('\n').Single(l => l.StartsWith("ExecStart=", StringComparison.Ordinal));
         Assert.EndsWith("""-p 2222 -o "ro,nosuid,nodev,noexec,allow_other,default_permissions,uid=101,gid=102,reconnect,ServerAliveInterval=5,ServerAliveCountMax=3,ConnectTimeout=10,cache_dir_timeout=0,Ciphers=aes128-gcm@openssh.com\\,aes256-gcm@openssh.com\\,chacha20-poly1305@openssh.com\\,aes128-ctr\\,aes192-ctr\\,aes256-ctr,BatchMode=yes,IdentitiesOnly=yes,IdentityAgent=none,IdentityFile=/var/lib/pitrps/mounts/15-main/id_ed25519,PreferredAuthentications=publickey,StrictHostKeyChecking=yes,UpdateHostKeys=no,UserKnownHostsFile=/var/lib/pitrps/mounts/15-main/known_hosts,GlobalKnownHostsFile=/dev/null" "pitrps-reader-13-old@[2001:db8::1]:/archive" "/mnt/two words" """.TrimEnd(), exec);
-        Assert.Contains("\nRestart=always\n", unit);
+        Assert.Contains("\nNice=10\nRestart=always\n", unit);
         Assert.Contains("\nStartLimitIntervalSec=0\n", unit);
     }
 

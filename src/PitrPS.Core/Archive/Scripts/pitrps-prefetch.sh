@@ -1,5 +1,5 @@
 #!/bin/sh
-# pitrps-prefetch, version 4. Installed by PitrPS; pitrps-restore starts it when a server asks for one segment after the other:
+# pitrps-prefetch, version 5. Installed by PitrPS; pitrps-restore starts it when a server asks for one segment after the other:
 #
 #   pitrps-prefetch ARCHIVE NAME DATA-DIRECTORY SEGMENT-SIZE
 #
@@ -93,6 +93,8 @@ fetch() {
   # The lock ends with the prefetcher, whatever becomes of this.
   exec 9<&-
   if /bin/sh "$restore" "$archive" "$1" "$spool/$1.$$.part" "$data" fetch "$segment_size" "$control"; then
+    # The server brings what it takes to the disk and waits for that; when it is there already it does not wait.
+    dd if=/dev/null of="$spool/$1.$$.part" conv=notrunc,fsync status=none
     exec mv -f -- "$spool/$1.$$.part" "$spool/$1"
   fi
   mv -f -- "$spool/$1.claim" "$spool/$1.rest"

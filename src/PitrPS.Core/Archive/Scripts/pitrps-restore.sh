@@ -1,5 +1,5 @@
 #!/bin/sh
-# pitrps-restore, version 8. Installed by PitrPS; PostgreSQL runs it as its restore_command:
+# pitrps-restore, version 9. Installed by PitrPS; PostgreSQL runs it as its restore_command:
 #
 #   pitrps-restore ARCHIVE NAME TARGET [DATA-DIRECTORY]     (restore_command = 'pitrps-restore ARCHIVE "%f" "%p"')
 #
@@ -346,7 +346,8 @@ prefetch() {
   [ "$low" -ge 0 ] || { low=$((4294967296 / segment_size - 1)); high=$((high - 1)); }
   before=$(printf '%s/pg_wal/%s%08X%08X' "$data" "${name%????????????????}" "$high" "$low")
   [ -n "$(find "$before" -newermt '10 seconds ago' 2>/dev/null)" ] || return
-  /bin/sh "${0%restore*}prefetch${0##*restore}" "$archive" "$name" "$data" "$segment_size" < /dev/null > /dev/null 2>&1 &
+  # The server that replays comes first.
+  nice -n 10 /bin/sh "${0%restore*}prefetch${0##*restore}" "$archive" "$name" "$data" "$segment_size" < /dev/null > /dev/null 2>&1 &
 }
 
 # For the spool only what is checked in itself is fetched, and that takes no marker.
