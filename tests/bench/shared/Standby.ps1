@@ -19,6 +19,10 @@ function New-WaitingStandby([PSCustomObject] $PrimaryHost, [PSCustomObject] $Sta
     $null = Invoke-Sql $PrimaryHost 'SELECT pg_current_xact_id()'
     & $Write
     Invoke-Sql $PrimaryHost 'DROP TABLE lost'
+
+    # The segment of the DROP is whole in pg_wal, and so none has to come from the archive when the standby was restarted and has no receiver.
+    $null = Invoke-Sql $PrimaryHost 'SELECT pg_switch_wal()'
+    $null = Invoke-Sql $PrimaryHost 'CREATE TABLE afterwards ()'
     Wait-Received $StandbyHost ([string] (Invoke-Sql $PrimaryHost 'SELECT pg_current_wal_lsn()'))
     $primary.Host | Disconnect-PgHost
     $standby
