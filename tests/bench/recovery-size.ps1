@@ -38,7 +38,7 @@ function Measure-Size([int] $Megabytes) {
     $primaryHost, $standbyHost = Read-LabJson "$env:PITRPS_LAB/lab.json"
     # Four rows of it fill a page of 8 KiB.
     $standby = New-WaitingStandby $primaryHost $standbyHost { $null = Invoke-Sql $primaryHost (Get-TableSql later $Rows) } -Before {
-        Invoke-Sql $primaryHost "CREATE TABLE rest AS SELECT id, repeat(md5(id::text), 61) AS content FROM generate_series(1, $($Megabytes * 512)) id"
+        Invoke-Sql $primaryHost "CREATE TABLE rest WITH (autovacuum_enabled = off) AS SELECT id, repeat(md5(id::text), 61) AS content FROM generate_series(1, $($Megabytes * 512)) id"
     }
     $size = [long] (Invoke-Sql $primaryHost 'SELECT pg_database_size(current_database())')
     $incident = $standby | Find-PgIncident -Table lost

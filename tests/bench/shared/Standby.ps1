@@ -30,7 +30,7 @@ function New-WaitingStandby([PSCustomObject] $PrimaryHost, [PSCustomObject] $Sta
 
 # So that nothing of the data directory has to come from the disk.
 function Read-Files([PSCustomObject] $On) {
-    $null = Invoke-OnHost $On "sync; find /var/lib/postgresql/$($On.postgresMajor)/main -type f -exec cat {} + > /dev/null"
+    $null = Invoke-OnHost $On "sync; find /var/lib/postgresql/$($On.postgresMajor)/main -type f -exec cat {} + > /dev/null 2>&1 || true"
 }
 
 function Wait-Received([PSCustomObject] $StandbyHost, [string] $Written) {
