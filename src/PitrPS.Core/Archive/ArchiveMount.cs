@@ -208,7 +208,7 @@ internal sealed class ArchiveMount(PgServer standby, string mountPoint, WalTrans
                 # Started means mounted: whoever waits for this service finds the archive.
                 ExecStartPost=/usr/bin/timeout 20 /bin/sh -c "until mountpoint -q -- \"$$1\"; do kill -0 \"$$MAINPID\" || exit 1; sleep 0.1; done" sh {mountPoint}
                 ExecStopPost=-/bin/sh -c "exec umount -l \"$$1\" 2>/dev/null" sh {mountPoint}
-                # What is read ahead must not keep the server from what it has: that replays.
+                # The server that replays comes first.
                 Nice=10
                 Restart=always
                 RestartSec=5

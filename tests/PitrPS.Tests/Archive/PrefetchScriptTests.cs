@@ -235,6 +235,22 @@ public sealed class PrefetchScriptTests : InFolder, IDisposable
     }
 
     [ShellFact]
+    public async Task What_could_not_be_brought_to_the_disk_does_not_come_into_the_spool()
+    {
+        Archive(1, 4);
+        Directory.CreateDirectory(In("bin"));
+        File.WriteAllText(In("bin", "dd"), "#!/bin/sh\necho Input/output error >&2; exit 1\n");
+        Executable(In("bin", "dd"));
+        await AskedInARowAsync(1);
+        Assert.Equal((There, ""), await AskAsync(2, $"PATH='{In("bin")}':$PATH"));
+        Keep(2);
+        Await(() => File.Exists(Path.Combine(_spool, Name(3) + ".rest")), "segment 3, which is not on the disk");
+
+        Assert.Equal(0, Segments());
+        await AskedInARowAsync(3, 4);
+    }
+
+    [ShellFact]
     public async Task There_is_never_more_than_its_share()
     {
         Archive(1, Ahead + 10);

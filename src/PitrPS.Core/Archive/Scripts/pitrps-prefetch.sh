@@ -92,9 +92,10 @@ wanted() {
 fetch() {
   # The lock ends with the prefetcher, whatever becomes of this.
   exec 9<&-
-  if /bin/sh "$restore" "$archive" "$1" "$spool/$1.$$.part" "$data" fetch "$segment_size" "$control"; then
-    # The server brings what it takes to the disk and waits for that; when it is there already it does not wait.
-    dd if=/dev/null of="$spool/$1.$$.part" conv=notrunc,fsync status=none
+  # The server brings what it takes to the disk and waits for that; when it is there already it does not wait. What could not be
+  # brought there must not come to it: the kernel says so once only.
+  if /bin/sh "$restore" "$archive" "$1" "$spool/$1.$$.part" "$data" fetch "$segment_size" "$control" &&
+    dd if=/dev/null of="$spool/$1.$$.part" conv=notrunc,fsync status=none; then
     exec mv -f -- "$spool/$1.$$.part" "$spool/$1"
   fi
   mv -f -- "$spool/$1.claim" "$spool/$1.rest"
