@@ -1,7 +1,5 @@
 using System.Management.Automation;
 using PitrPS.Planning;
-using PitrPS.Replication;
-using PitrPS.Servers;
 
 namespace PitrPS.Commands;
 
@@ -106,25 +104,4 @@ public abstract class PlanCmdlet : PitrCmdlet
                 WriteObject(result);
             }
         }, target);
-
-    /// <summary>Writes a server with its status beside it. What has been done is done, also where it cannot be asked now.</summary>
-    private protected void WriteWithStatus(PgServer? server)
-    {
-        if (server is null)
-        {
-            return;
-        }
-
-        var described = PSObject.AsPSObject(server);
-        try
-        {
-            described.Properties.Add(new PSNoteProperty("Status", server.IsPlanned ? null : Await((feedback, cancel) => ReplicationProbe.StatusAsync(server, feedback, cancel))));
-        }
-        catch (PitrException e)
-        {
-            WriteWarning($"{e.Message} {e.NextStep}");
-        }
-
-        WriteObject(described);
-    }
 }

@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using PitrPS.Planning;
 using PitrPS.Replication;
 using PitrPS.Servers;
 
@@ -16,18 +17,7 @@ namespace PitrPS.Commands;
 /// </example>
 [Cmdlet(VerbsLifecycle.Resume, "WalReplay", SupportsShouldProcess = true)]
 [OutputType(typeof(PgServer))]
-public sealed class ResumeWalReplayCommand : PlanCmdlet
+public sealed class ResumeWalReplayCommand : FreezeCmdlet
 {
-    /// <summary>The standby.</summary>
-    [Parameter(Mandatory = true, Position = 0, ValueFromPipeline = true)]
-    public PgServer[] Server { get; set; } = [];
-
-    /// <inheritdoc/>
-    protected override void ProcessRecord()
-    {
-        foreach (var server in Server)
-        {
-            Attempt(() => WriteWithStatus(Carry((feedback, cancel) => Freeze.ResumeAsync(server, feedback, cancel))), server);
-        }
-    }
+    private protected override Task<Planned<PgServer>> BuildAsync(PgServer server, IFeedback feedback, CancellationToken cancel) => Freeze.ResumeAsync(server, feedback, cancel);
 }
