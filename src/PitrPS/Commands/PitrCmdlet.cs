@@ -93,44 +93,8 @@ public abstract class PitrCmdlet : PSCmdlet, IDisposable
     /// </summary>
     private protected void AwaitEach<TItem, TResult>(IReadOnlyList<TItem> items, int limit, Func<TItem, CmdletFeedback, CancellationToken, Task<TResult>> work, Action<TItem, TResult> write, Func<TItem, object>? target = null)
         where TItem : notnull =>
-        Await(async (feedback, cancel) =>
-        {
-            var places = new SemaphoreSlim(limit);
-            var running = items.Select(InTurnAsync).ToList();
-            try
-            {
-                foreach (var (item, task) in items.Zip(running))
-                {
-                    try
-                    {
-                        var result = await task.ConfigureAwait(false);
-                        feedback.Write(_ => write(item, result));
-                    }
-                    catch (PitrException e)
-                    {
-                        feedback.Error(e, target?.Invoke(item) ?? item);
-                    }
-                }
-            }
-            finally
-            {
-                // After Ctrl+C each has a journal to write.
-                await Task.WhenAll(running.Select(task => task.ContinueWith(_ => { }, TaskScheduler.Default))).ConfigureAwait(false);
-            }
-
-            async Task<TResult> InTurnAsync(TItem item)
-            {
-                await places.WaitAsync(cancel).ConfigureAwait(false);
-                try
-                {
-                    return await work(item, feedback, cancel).ConfigureAwait(false);
-                }
-                finally
-                {
-                    places.Release();
-                }
-            }
-        });
+        Await((feedback, cancel) => SideBySide.RunAsync(items, limit, (item, c) => work(item, feedback, c),
+            (item, result) => feedback.Write(_ => write(item, result)), (item, e) => feedback.Error(e, target?.Invoke(item) ?? item), cancel));
 
     /// <summary>The record of an error, with its id, category, target and next step.</summary>
     internal static ErrorRecord Record(PitrException e, object? target = null) =>
